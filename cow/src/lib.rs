@@ -1,0 +1,1 @@
+//! Golden images and copy-on-write overlays.

@@ -1,0 +1,3 @@
+//! osvol: the command line of osvold.
+
+fn main() {}

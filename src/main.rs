@@ -1,0 +1,3 @@
+//! osvold: a user-space iSCSI target daemon for copy-on-write OS volumes.
+
+fn main() {}
