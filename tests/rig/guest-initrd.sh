@@ -1,0 +1,119 @@
+#!/bin/bash
+# Builds and caches the kernel and initramfs of the test guest: a stock Debian
+# kernel with this machine's own binaries (each with the libraries it needs), so
+# the guest needs no root file system, no disk image and no privilege.
+#
+#   guest-initrd.sh        prints the folder that holds vmlinuz and base.cpio
+#
+# The kernel is the newest one installed here that can do iSCSI; without one,
+# Debian's cloud kernel is downloaded and unpacked into the cache, not installed.
+# The archive is uncompressed on purpose: under TCG unpacking costs more than
+# copying.     env OSVOL_RIG_CACHE (default ~/.cache/osvol-rig)
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${OSVOL_RIG_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/osvol-rig}
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mkdir -p "$cache"
+say() { echo "guest-initrd: $*" >&2; }
+
+newest_kernel() { # ROOT: the newest release under it with a readable image and iscsi_tcp
+  local release
+  for release in $(find "$1/lib/modules" -mindepth 1 -maxdepth 1 -printf '%f\n' 2>/dev/null | sort -Vr); do
+    [ -r "$1/boot/vmlinuz-$release" ] && [ -e "$1/lib/modules/$release/kernel/drivers/scsi/iscsi_tcp.ko" ] \
+      && { echo "$release"; return 0; }
+  done
+  return 1
+}
+download_kernel() {
+  local package scratch
+  package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-/ {print $2; exit}')
+  [ -n "$package" ] || { say "apt knows no linux-image-cloud-amd64: run apt-get update"; exit 1; }
+  scratch=$(mktemp -d "$cache/.kernel.XXXXXX")
+  (cd "$scratch" && apt-get -q download "$package" >&2 && dpkg -x ./*.deb root)
+  rm -rf "$cache/kernel"; mv "$scratch/root" "$cache/kernel"; rm -rf "$scratch"
+  [ -d "$cache/kernel/lib" ] || ln -s usr/lib "$cache/kernel/lib"
+  depmod -b "$cache/kernel" "$(newest_kernel "$cache/kernel")"
+}
+
+root=
+if ! kernel=$(newest_kernel ""); then
+  root=$cache/kernel
+  kernel=$(newest_kernel "$root") || { say "downloading a kernel"; download_kernel; kernel=$(newest_kernel "$root"); }
+fi
+
+modules="virtio_pci virtio_net virtio_rng scsi_mod sd_mod sg iscsi_tcp libiscsi libiscsi_tcp
+  scsi_transport_iscsi crc32c_generic crc32c-intel libcrc32c ext4 dm-mod dm-multipath dm-round-robin"
+# busybox fills in everything else: it is installed first, and these win over its
+# applets of the same name.
+binaries="bash kmod iscsid iscsiadm mke2fs mkfs.ext4 e2fsck tune2fs blkdiscard fstrim lsblk blkid blockdev
+  findmnt mount umount flock sha256sum cmp dd timeout stat truncate sg_inq sg_persist sg_unmap sg_write_same
+  sg_readcap sg_vpd sg_turs sg_luns sg_modes sg_opcodes sg_rtpg sg_sync sg_get_lba_status
+  sg_compare_and_write lsscsi ip ss dmsetup"
+
+paths() { local name; for name in "$@"; do type -P "$name" || true; done; }
+# shellcheck disable=SC2086  # lists of words
+key=$( { cat "$0" "$here/lib/init" "$here/lib/guest-lib.sh"; echo "$kernel"
+         stat -L -c '%n %s %Y' "$root/boot/vmlinuz-$kernel" $(paths $binaries); } | sha256sum | cut -c1-16)
+dir=$cache/guest-$key
+[ -e "$dir/.done" ] && { echo "$dir"; exit 0; }
+work=$(mktemp -d "$cache/.guest.XXXXXX"); trap 'rm -rf "$work"' EXIT
+stage=$work/stage
+
+copy_file() { # FILE: into Debian's own merged-/usr layout
+  local folder; folder=$(cd "$(dirname "$1")" && pwd -P)
+  mkdir -p "$stage$folder"; [ -e "$stage$folder/$(basename "$1")" ] || cp -L "$1" "$stage$folder/"
+}
+copy_binary() { # NAME: with the libraries that ldd names; static ones need none
+  local path library; path=$(paths "$1")
+  [ -n "$path" ] || { say "not on this machine: $1"; return 0; }
+  if [ -L "$stage/usr/bin/$1" ]; then rm -f "$stage/usr/bin/$1"; fi
+  copy_file "$path"
+  for library in $({ ldd "$path" 2>/dev/null || true; } | awk '/=> \//{print $3} $1 ~ /^\//{print $1}'); do
+    copy_file "$library"
+  done
+}
+
+mkdir -p "$stage"/{usr/bin,usr/sbin,usr/lib,usr/lib64,dev,proc,sys,run,tmp,mnt,root,etc/iscsi,var/lib/iscsi,var/lock,rig}
+for folder in bin sbin lib lib64; do ln -s "usr/$folder" "$stage/$folder"; done
+cp "$(paths busybox)" "$stage/usr/bin/busybox"
+for applet in $("$stage/usr/bin/busybox" --list); do
+  case $applet in busybox | init) ;; *) ln -s busybox "$stage/usr/bin/$applet" ;; esac
+done
+for name in $binaries; do copy_binary "$name"; done
+for face in modprobe insmod rmmod lsmod; do rm -f "$stage/usr/bin/$face"; ln -s /usr/bin/kmod "$stage/usr/sbin/$face"; done
+for library in /lib/*-linux-gnu/libnss_files.so.2 /lib/*-linux-gnu/libgcc_s.so.1; do   # dlopen()ed: ldd does not name them
+  if [ -e "$library" ]; then copy_file "$library"; fi
+done
+if [ -e /etc/mke2fs.conf ]; then cp /etc/mke2fs.conf "$stage/etc/"; fi
+
+mkdir -p "$stage/usr/lib/modules/$kernel"
+for module in $modules; do
+  modprobe -d "${root:-/}" -S "$kernel" --show-depends "$module" 2>/dev/null || say "no module $module"
+done | awk '$1 == "insmod" {print $2}' | sort -u | while read -r file; do
+  relative=${file##*/lib/modules/"$kernel"/}
+  mkdir -p "$stage/usr/lib/modules/$kernel/$(dirname "$relative")"
+  cp "$file" "$stage/usr/lib/modules/$kernel/$relative"
+done
+for file in modules.order modules.builtin modules.builtin.modinfo; do
+  cp "$root/lib/modules/$kernel/$file" "$stage/usr/lib/modules/$kernel/"
+done
+depmod -b "$stage/usr" "$kernel" 2>/dev/null || depmod -b "$stage" "$kernel"
+
+# Debian's own settings, except that /init starts iscsid and not systemd.
+sed -e 's,^iscsid.startup *=.*,iscsid.startup = /usr/sbin/iscsid,' /etc/iscsi/iscsid.conf > "$stage/etc/iscsi/iscsid.conf" \
+  2>/dev/null || echo 'iscsid.startup = /usr/sbin/iscsid' > "$stage/etc/iscsi/iscsid.conf"
+printf 'root:x:0:0:root:/root:/bin/bash\n' > "$stage/etc/passwd"
+printf 'root:x:0:\ndisk:x:6:\n' > "$stage/etc/group"
+printf '127.0.0.1 localhost\n' > "$stage/etc/hosts"
+printf 'passwd: files\ngroup: files\nhosts: files\n' > "$stage/etc/nsswitch.conf"
+install -m 755 "$here/lib/init" "$stage/init"
+install -m 644 "$here/lib/guest-lib.sh" "$stage/rig/guest-lib.sh"
+
+mkdir "$work/out"
+(cd "$stage" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) > "$work/out/base.cpio"
+cp "$root/boot/vmlinuz-$kernel" "$work/out/vmlinuz"; touch "$work/out/.done"
+# Older ones are of no use any more.
+find "$cache" -maxdepth 1 -name 'guest-*' -mmin +1440 -exec rm -rf {} +
+rm -rf "$dir"; mv "$work/out" "$dir"
+say "kernel $kernel, initramfs $(du -h "$dir/base.cpio" | cut -f1)"
+echo "$dir"
