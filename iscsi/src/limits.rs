@@ -1,0 +1,81 @@
+//! Every limit of the protocol machine, in one place.
+//!
+//! What a limit bounds is either memory that a peer can make us keep, or work that it can make us do.
+//! At a limit the command window closes, or the newest request is refused; nothing is dropped silently.
+
+use std::time::Duration;
+
+/// Length of a basic header segment (RFC 7143 §11.2).
+pub const BHS_BYTES: usize = 48;
+
+/// Additional header segments that a PDU may carry: an extended CDB of 260 bytes and a bidirectional read length fit.
+pub const AHS_BYTES_MAX: usize = 512;
+
+/// Data segment that a peer may send before full feature phase (RFC 7143 §13.12: the default of the key).
+pub const LOGIN_SEGMENT_BYTES_MAX: usize = 8192;
+
+/// Text of one login or text request, gathered over its C-bit continuations.
+pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// Keys in one gathered text.
+pub const TEXT_KEYS_MAX: usize = 256;
+
+/// Key name (RFC 7143 §6.1).
+pub const TEXT_KEY_BYTES_MAX: usize = 63;
+
+/// Value of one key (RFC 7143 §6.1: 255 unless a key says otherwise; CHAP binaries are longer).
+pub const TEXT_VALUE_BYTES_MAX: usize = 8192;
+
+/// iSCSI name (RFC 7143 §4.2.7.1).
+pub const NAME_BYTES_MAX: usize = 223;
+
+/// Binary value of a CHAP key, decoded (RFC 7143 §12.1.3).
+pub const CHAP_BINARY_BYTES_MAX: usize = 1024;
+
+/// Request/response rounds of one login: more is a peer that plays for time.
+pub const LOGIN_ROUNDS_MAX: usize = 32;
+
+/// Time from accepting a connection to full feature phase.
+pub const LOGIN_TIME: Duration = Duration::from_secs(15);
+
+/// Commands of one session that may be open at a time: the width of the command window.
+pub const TASKS_MAX: usize = 128;
+
+/// Immediate commands beyond the window that may be open at a time (RFC 7143 §4.2.2.1 wants at least two).
+pub const IMMEDIATE_TASKS_MAX: usize = 16;
+
+/// Task management requests that wait for their answer.
+pub const TASK_MANAGEMENT_MAX: usize = 16;
+
+/// Commands with a gap before them that are held until the gap is filled.
+pub const HELD_COMMANDS_MAX: usize = TASKS_MAX;
+
+/// The largest data segment that we offer to take (our MaxRecvDataSegmentLength).
+pub const RECEIVE_SEGMENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Data that one write may bring; above it no more is solicited and the command is handed over as it is.
+pub const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Write data that one connection may have buffered before its command window closes.
+pub const BUFFERED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// R2Ts open for one task (our MaxOutstandingR2T).
+pub const OUTSTANDING_R2T_MAX: u32 = 4;
+
+/// Response bytes waiting to be sent above which no further command is handed out and nothing more is read.
+pub const TRANSMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Segments waiting to be sent above which no further command is handed out and nothing more is read.
+pub const TRANSMIT_SEGMENTS_MAX: usize = 16 * 1024;
+
+/// Data of a NOP-Out that is echoed (RFC 7143 §11.18: "the response may be truncated").
+pub const PING_BYTES_MAX: usize = 4096;
+
+/// Text responses that are waiting for the peer to ask for the rest.
+pub const TEXT_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Sessions that one table admits.
+pub const SESSIONS_MAX: usize = 16 * 1024;
+
+const _: () = assert!(TASKS_MAX + IMMEDIATE_TASKS_MAX < u16::MAX as usize);
+const _: () = assert!(HELD_COMMANDS_MAX <= TASKS_MAX);
