@@ -1,1 +1,7 @@
 //! Golden images and copy-on-write overlays.
+mod disk;
+mod error;
+mod format;
+mod ids;
+mod index;
+pub mod limits;

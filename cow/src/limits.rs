@@ -1,0 +1,43 @@
+//! Every size and bound of the store in one place.
+
+/// Bytes of one block: the unit of mapping, checksum and space.
+pub const BLOCK_BYTES: u64 = 4096;
+/// [`BLOCK_BYTES`] as a `usize`, for buffers.
+pub const BLOCK_LEN: usize = 4096;
+/// Bytes of a sector: what the medium writes whole or not at all, and the granularity of requests.
+pub const SECTOR_BYTES: u64 = 512;
+/// Largest volume: 2^32 blocks.
+pub const VOLUME_BYTES_MAX: u64 = BLOCK_BYTES << 32;
+/// Bytes of a whole segment file.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Where a segment's data begins; header and summary lie before it.
+pub const SEGMENT_DATA_OFFSET: u64 = 1 << 20;
+/// Blocks of data that fit into one segment.
+pub const SEGMENT_BLOCKS: u32 = 16_128;
+/// Most blocks that one record describes, and so the largest write that is atomic across a crash.
+pub const RECORD_BLOCKS_MAX: usize = 256;
+/// Most segments of one layer at a time: a place is a 26-bit slot and a 14-bit block.
+pub const SEGMENT_SLOTS_MAX: usize = 1 << 26;
+/// Bytes of the summary that are allocated ahead, so that a record of a trim finds room on a full disk.
+pub const SUMMARY_AHEAD_BYTES: u64 = 64 << 10;
+/// Part of the allocated-ahead summary that data records leave to trims and markers.
+pub const SUMMARY_RESERVE_BYTES: u64 = 16 << 10;
+/// Bytes of an image's chunk: the unit of its digest tree.
+pub const CHUNK_BYTES: u64 = 64 << 10;
+/// Bytes of one digest (SHA-256).
+pub const DIGEST_BYTES: u64 = 32;
+/// Longest name of an image, volume or snapshot.
+pub const NAME_CHARS_MAX: usize = 64;
+/// Most layers below a volume, its own included.
+pub const LAYERS_MAX: usize = 64;
+/// Largest manifest.
+pub const MANIFEST_BYTES_MAX: usize = 16 << 10;
+/// Most entries of one leaf of the index.
+pub const LEAF_ENTRIES_MAX: usize = 512;
+/// Most blocks of one leaf of the index.
+pub const LEAF_BLOCKS_MAX: usize = 2048;
+/// Longest run of one index entry.
+pub const RUN_BLOCKS_MAX: u32 = 256;
+
+const _: () = assert!(SEGMENT_DATA_OFFSET + SEGMENT_BLOCKS as u64 * BLOCK_BYTES == SEGMENT_BYTES);
+const _: () = assert!(SEGMENT_BLOCKS < 1 << 14);
