@@ -1,1 +1,60 @@
 //! Types of the control API, shared by the daemon and the command line.
+//!
+//! Resources, field names and collections are those of Image Streamer's REST API (`/rest/golden-images`,
+//! `/rest/os-volumes`), so that its clients can read them. Fields that it lacked stand beside them in the same style.
+//! This crate does no I/O and reads no clock.
+
+mod image;
+mod list;
+mod name;
+mod progress;
+mod refusal;
+mod status;
+mod time;
+pub mod upload;
+mod volume;
+
+pub use image::GoldenImage;
+pub use list::{Collection, ListError, Page, page};
+pub use name::{NAME_BYTES_MAX, Name, NameError, nearest};
+pub use progress::{Phase, Progress};
+pub use refusal::{Code, Refusal};
+pub use status::{Capacity, DaemonStatus, VersionRange};
+pub use time::iso8601;
+pub use volume::{NewOsVolume, OsVolume, Portal, SessionSummary, SizeSpec, VolumeStorage};
+
+/// Path of the collection of golden images.
+pub const GOLDEN_IMAGES: &str = "/rest/golden-images";
+/// Path of the collection of OS volumes.
+pub const OS_VOLUMES: &str = "/rest/os-volumes";
+/// Path of the daemon's own status.
+pub const STATUS: &str = "/rest/osvol/status";
+/// Path that tells which API versions are spoken.
+pub const VERSION: &str = "/rest/version";
+/// Media type of a stream of JSON values, one a line: progress, then the result.
+pub const NDJSON: &str = "application/x-ndjson";
+
+/// Health of a resource, as OneView words it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Health {
+    /// Works.
+    OK,
+    /// Works, and needs attention.
+    Warning,
+    /// Does not work, or has lost data.
+    Critical,
+    /// A word of a newer daemon.
+    #[serde(other)]
+    Unknown,
+}
+
+impl std::fmt::Display for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::OK => "OK",
+            Self::Warning => "Warning",
+            Self::Critical => "Critical",
+            Self::Unknown => "Unknown",
+        })
+    }
+}

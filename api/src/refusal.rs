@@ -1,0 +1,146 @@
+//! What the API answers when it does not do what was asked.
+
+use serde::{Deserialize, Serialize};
+
+/// The kind of a refusal; each has one HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    /// A value is malformed or out of range.
+    InvalidValue,
+    /// The request as such cannot be understood: not JSON, an unknown field, a query that does not parse.
+    MalformedRequest,
+    /// The peer of the socket may not do this.
+    NotAuthorized,
+    /// No such resource.
+    NotFound,
+    /// The path has no such method.
+    MethodNotAllowed,
+    /// The name is taken.
+    NameExists,
+    /// Something uses the resource.
+    InUse,
+    /// The request's body is larger than the limit.
+    TooLarge,
+    /// The uploaded image is damaged, truncated or of a kind that is refused.
+    BadImage,
+    /// A program that the daemon needs is not installed.
+    MissingTool,
+    /// The store's file system is full.
+    NoSpace,
+    /// Stored data does not match its checksum.
+    Corrupt,
+    /// The work took longer than its limit.
+    TimedOut,
+    /// The daemon is stopping.
+    Stopping,
+    /// A fault of the daemon or of the machine under it.
+    Internal,
+    /// A word of a newer daemon.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Code {
+    /// The HTTP status that goes with the kind.
+    #[must_use]
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::InvalidValue | Self::MalformedRequest => 400,
+            Self::NotAuthorized => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::NameExists | Self::InUse => 409,
+            Self::TooLarge => 413,
+            Self::BadImage => 422,
+            Self::Internal | Self::Corrupt | Self::Unknown => 500,
+            Self::MissingTool => 501,
+            Self::Stopping => 503,
+            Self::TimedOut => 504,
+            Self::NoSpace => 507,
+        }
+    }
+}
+
+/// A refusal: what was wrong, where, and what to do. The field names are Image Streamer's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "camelCase")]
+#[error("{message}")]
+pub struct Refusal {
+    /// The kind, for programs.
+    pub error_code: Code,
+    /// One sentence, for people.
+    pub message: String,
+    /// More of it: where, the cause below.
+    #[serde(default)]
+    pub details: Option<String>,
+    /// What to do.
+    #[serde(default)]
+    pub recommended_actions: Vec<String>,
+    /// The field or resource that is at fault.
+    #[serde(default)]
+    pub error_source: Option<String>,
+    /// Refusals below this one.
+    #[serde(default)]
+    pub nested_errors: Vec<Refusal>,
+}
+
+impl Refusal {
+    /// A refusal with its sentence.
+    pub fn new(error_code: Code, message: impl Into<String>) -> Self {
+        Self {
+            error_code,
+            message: message.into(),
+            details: None,
+            recommended_actions: Vec::new(),
+            error_source: None,
+            nested_errors: Vec::new(),
+        }
+    }
+
+    /// Adds the cause below, or where it is.
+    #[must_use]
+    pub fn details(mut self, details: impl Into<String>) -> Self {
+        self.details = Some(details.into());
+        self
+    }
+
+    /// Adds something to do.
+    #[must_use]
+    pub fn action(mut self, action: impl Into<String>) -> Self {
+        self.recommended_actions.push(action.into());
+        self
+    }
+
+    /// Names the field or resource at fault.
+    #[must_use]
+    pub fn source(mut self, source: impl Into<String>) -> Self {
+        self.error_source = Some(source.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_image_streamers_field_names() {
+        let refusal =
+            Refusal::new(Code::InUse, "used").details("by web01").action("remove web01").source("id");
+        let json = serde_json::to_value(&refusal).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({"errorCode": "IN_USE", "message": "used", "details": "by web01",
+                "recommendedActions": ["remove web01"], "errorSource": "id", "nestedErrors": []})
+        );
+        assert_eq!(serde_json::from_value::<Refusal>(json).unwrap(), refusal);
+    }
+
+    #[test]
+    fn a_newer_code_is_read_as_unknown() {
+        let refusal: Refusal =
+            serde_json::from_str(r#"{"errorCode":"FROM_TOMORROW","message":"m"}"#).unwrap();
+        assert_eq!(refusal.error_code, Code::Unknown);
+    }
+}

@@ -1,0 +1,193 @@
+//! The OS volume as a resource.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{Health, Name};
+
+/// An OS volume (`/rest/os-volumes/{id}`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OsVolume {
+    /// `OeVolume`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `os-volumes`.
+    pub category: String,
+    /// The id, 32 hexadecimal digits.
+    pub id: String,
+    /// The same id under Image Streamer's name for it.
+    pub oe_volume_id: String,
+    /// Path of this resource.
+    pub uri: String,
+    /// The name, unique among OS volumes.
+    pub name: String,
+    /// Health.
+    pub status: Health,
+    /// What stands behind a health that is not OK.
+    #[serde(default)]
+    pub status_reason: Option<String>,
+    /// `Ready` (nobody is logged in) or `InUse`.
+    pub state: String,
+    /// When it was created.
+    pub created: String,
+    /// When it was last changed as a resource.
+    pub modified: String,
+    /// Changes whenever the resource does.
+    #[serde(rename = "eTag")]
+    pub e_tag: String,
+    /// Size of the disk in bytes.
+    pub size: u64,
+    /// The same under a clearer name.
+    pub provisioned_bytes: u64,
+    /// Bytes that its own data takes in the store; the golden image's are not counted.
+    pub allocated_bytes: u64,
+    /// Path of its golden image; `null` for an empty volume.
+    pub golden_volume_uri: Option<String>,
+    /// Name of its golden image.
+    pub image_name: Option<String>,
+    /// Name of the iSCSI target.
+    pub iscsi_name: String,
+    /// The same under Image Streamer's name for it.
+    #[serde(rename = "oeVolumeIQN")]
+    pub oe_volume_iqn: String,
+    /// Address of the first portal.
+    pub oe_volume_ip: Option<String>,
+    /// Logical unit number.
+    pub lun: u64,
+    /// Where it can be reached.
+    pub portals: Vec<Portal>,
+    /// Who is logged in.
+    pub sessions: Vec<SessionSummary>,
+}
+
+impl OsVolume {
+    /// The value of [`OsVolume::kind`].
+    pub const KIND: &'static str = "OeVolume";
+    /// The value of [`OsVolume::category`].
+    pub const CATEGORY: &'static str = "os-volumes";
+}
+
+/// An address that initiators connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Portal {
+    /// IPv4 or IPv6 address.
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Portal {
+    /// `10.0.0.1:3260` or `[fd00::1]:3260`, as iscsiadm and URLs want it.
+    #[must_use]
+    pub fn host_port(&self) -> String {
+        match self.address.contains(':') {
+            true => format!("[{}]:{}", self.address, self.port),
+            false => format!("{}:{}", self.address, self.port),
+        }
+    }
+}
+
+/// One initiator that is logged in to a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionSummary {
+    /// iSCSI name of the initiator.
+    pub initiator_name: String,
+    /// Where its first connection comes from.
+    #[serde(default)]
+    pub address: Option<String>,
+}
+
+/// What `POST /rest/os-volumes` takes: a volume made directly, outside any profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewOsVolume {
+    /// Ignored; clients send `OeVolume`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The name, unique among OS volumes.
+    pub name: Name,
+    /// Golden image by path, id or name; absent for an empty volume.
+    #[serde(
+        default,
+        rename = "goldenImageURI",
+        alias = "goldenVolumeUri",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub golden_image_uri: Option<String>,
+    /// Size in bytes; absent means the golden image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<SizeSpec>,
+}
+
+/// A size in bytes, which clients send as a number or as a string of digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct SizeSpec(pub u64);
+
+impl<'de> Deserialize<'de> for SizeSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum NumberOrText {
+            Number(u64),
+            Text(String),
+        }
+        match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Number(bytes) => Ok(Self(bytes)),
+            NumberOrText::Text(text) => text
+                .parse()
+                .map(Self)
+                .map_err(|_| serde::de::Error::custom(format!("size {text:?} is not a number of bytes"))),
+        }
+    }
+}
+
+/// `GET /rest/os-volumes/{id}/storage`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeStorage {
+    /// Name of the volume.
+    pub name: String,
+    /// Size of the disk in bytes.
+    pub provisioned_bytes: u64,
+    /// Bytes that its own data takes.
+    pub allocated_bytes: u64,
+    /// Path of its golden image.
+    pub golden_volume_uri: Option<String>,
+    /// Name of its golden image.
+    pub image_name: Option<String>,
+    /// Snapshots, oldest first.
+    pub snapshots: Vec<serde_json::Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_volume_is_read_from_what_clients_send() {
+        let new: NewOsVolume = serde_json::from_str(
+            r#"{"type":"OeVolume","name":"web01","goldenImageURI":"debian","size":"42949672960"}"#,
+        )
+        .unwrap();
+        assert_eq!(new.size, Some(SizeSpec(40 << 30)));
+        assert_eq!(new.golden_image_uri.as_deref(), Some("debian"));
+    }
+
+    #[test]
+    fn a_new_volume_with_a_bad_name_or_an_unknown_field_is_refused() {
+        let error = serde_json::from_str::<NewOsVolume>(r#"{"name":"a/b"}"#).unwrap_err();
+        assert!(error.to_string().contains("'/'"), "{error}");
+        assert!(serde_json::from_str::<NewOsVolume>(r#"{"name":"a","sise":1}"#).is_err());
+        assert!(serde_json::from_str::<NewOsVolume>(r#"{"name":"a","size":-1}"#).is_err());
+    }
+
+    #[test]
+    fn an_ipv6_portal_has_brackets() {
+        let portal = |address: &str| Portal { address: address.into(), port: 3260 }.host_port();
+        assert_eq!(portal("10.0.0.1"), "10.0.0.1:3260");
+        assert_eq!(portal("fd00::1"), "[fd00::1]:3260");
+    }
+}
