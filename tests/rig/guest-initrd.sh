@@ -51,7 +51,7 @@ binaries="bash kmod iscsid iscsiadm mke2fs mkfs.ext4 e2fsck tune2fs blkdiscard f
   sg_compare_and_write lsscsi ip ss dmsetup"
 
 paths() { local name; for name in "$@"; do type -P "$name" || true; done; }
-# shellcheck disable=SC2086  # lists of words
+# shellcheck disable=SC2046,SC2086  # lists of words
 key=$( { cat "$0" "$here/lib/init" "$here/lib/guest-lib.sh"; echo "$kernel"
          stat -L -c '%n %s %Y' "$root/boot/vmlinuz-$kernel" $(paths $binaries); } | sha256sum | cut -c1-16)
 dir=$cache/guest-$key

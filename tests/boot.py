@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Machines without a disk boot from OS volumes, each from a fresh clone of one golden image.
+
+    tests/boot.py [CASE...]      a part of a case's name is enough
+    TARGET=tgt runs it against Debian's tgt; IMAGE= takes another golden image; -v shows the consoles
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "rig"))
+from cases import ADDRESS, Cases, enter_namespace, expect  # noqa: E402
+from target import chosen_kind, open_target  # noqa: E402
+from vm import boot_machine  # noqa: E402
+
+DOWN_SECONDS = 6
+
+
+def golden_image():
+    """The bootable image; made before the namespace is entered, which has no way to a mirror."""
+    if "IMAGE" in os.environ:
+        return
+    cache = pathlib.Path(os.environ.get("OSVOL_RIG_CACHE", pathlib.Path.home() / ".cache/osvol-rig"))
+    image = cache / "boot.img"
+    cache.mkdir(parents=True, exist_ok=True)
+    sudo = [] if os.geteuid() == 0 else ["sudo", "--preserve-env=HOME,OSVOL_RIG_CACHE"]
+    subprocess.run([*sudo, HERE / "rig/bootable-image.sh", image], check=True, timeout=900)
+    os.environ["IMAGE"] = str(image)
+
+
+class Machines:
+    """Boots machines from clones of the golden image and checks what they report."""
+
+    def __init__(self, cases, target, verbose):
+        self.cases = cases
+        self.target = target
+        self.verbose = verbose
+        self.count = 0
+
+    def on_line(self, line):
+        if self.verbose or "RIG-HOST" in line or "files" in line or "BOOT-OK" in line:
+            print(f"       | {line}", flush=True)
+
+    def clone(self):
+        self.count += 1
+        return self.target.create_volume(f"vm{self.count}", "debian")
+
+    def bounce(self):
+        """SIGKILL of the target, and 6 s later its restart."""
+        self.target.kill()
+        time.sleep(DOWN_SECONDS)
+        self.target.restart()
+
+    def boot(self, volume, **how):
+        report = boot_machine(volume, self.on_line, hooks={"bounce": self.bounce}, **how)
+        expect(report["rc"] == "0", f"the script in the machine ended with {report['rc']}")
+        expect(",rw" in report["root"], f"root is {report['root']}")
+        firmware = how.get("firmware", "bios")
+        expect(report["fw"] == firmware, f"firmware {report['fw']}")
+        if how.get("way", "ipxe") == "ipxe":
+            expect(report["ibft"] == "yes", "the machine found no iBFT")
+            expect(report["target"] == volume.iqn, f"root's target is {report['target']}")
+        return report
+
+    def systemd(self):
+        report = self.boot(self.clone(), tiny=False, stay=True)
+        expect(report["init"] == "systemd", f"PID 1 is {report['init']}")
+        expect(report["prompt"], "no login prompt")
+        return f"login prompt after {report['seconds']} s"
+
+    def files(self, **how):
+        volume = self.clone()
+        first = self.boot(volume, script=HERE / "guest/machine-files.sh", **how)
+        return f"up after {first['seconds']} s"
+
+    def twice(self):
+        volume = self.clone()
+        self.boot(volume, script=HERE / "guest/machine-files.sh")
+        again = self.boot(volume)
+        expect(again["boots"] == "2", f"the volume counts {again['boots']} boots")
+        return "the second boot finds what the first one wrote"
+
+    def crash(self):
+        self.boot(self.clone(), script=HERE / "guest/machine-crash.sh")
+
+
+def main():
+    golden_image()
+    enter_namespace()
+    arguments = sys.argv[1:]
+    verbose = "-v" in arguments
+    cases = Cases([word for word in arguments if word != "-v"])
+    target = open_target(chosen_kind(), cases.dir / "target", [f"{ADDRESS}:3260"])
+    target.start()
+    try:
+        target.add_image("debian", os.environ["IMAGE"])
+        golden = target.golden_digest("debian", os.environ["IMAGE"])
+        machines = Machines(cases, target, verbose)
+        cases.case("bios: DHCP root-path, iPXE, GRUB, iBFT, systemd to the login prompt", machines.systemd)
+        cases.case("bios: a volume boots twice and keeps its files", machines.twice)
+        cases.case("uefi: OVMF, iPXE, GRUB, iBFT", lambda: machines.files(firmware="uefi"))
+        cases.case("qemu: its own iSCSI block driver", lambda: machines.files(way="qemu"))
+        cases.case("crash: kill -9 under the running machine, restart after 6 s", machines.crash)
+        cases.case(
+            "the golden image is byte for byte unchanged",
+            lambda: expect(target.golden_digest("debian", os.environ["IMAGE"]) == golden, "its SHA-256 changed"),
+        )
+        cases.case("the target stops cleanly", target.stop)
+    finally:
+        target.kill()
+        if cases.failed:
+            print(f"the end of the target's log:\n{target.log_tail(40)}", flush=True)
+    cases.finish()
+
+
+if __name__ == "__main__":
+    main()
