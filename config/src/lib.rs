@@ -1,1 +1,241 @@
-//! Typed configuration of osvold.
+//! Typed configuration of osvold: a TOML file in, a checked [`Config`] out.
+//!
+//! Every fault names the file, the line and what would be right. A key that is not known is an error, because a typing
+//! slip that is silently ignored is found at three in the morning. This crate reads the file that it is given and
+//! nothing else: no environment, no clock.
+
+mod error;
+mod keys;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub use error::{ConfigError, Fault};
+pub use keys::{KEYS, Key};
+use serde::Deserialize;
+pub use units::{Duration, Size, UnitError};
+
+/// Port that iSCSI has from IANA.
+pub const ISCSI_PORT: u16 = 3260;
+/// Where the control socket is unless told otherwise.
+pub const CONTROL_SOCKET: &str = "/run/osvol/control.sock";
+/// Where the store is unless told otherwise.
+pub const STATE_DIRECTORY: &str = "/var/lib/osvol";
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Where the data lives.
+    pub store: Store,
+    /// How the daemon is told what to do.
+    pub control: Control,
+    /// How initiators reach it.
+    pub iscsi: Iscsi,
+    /// Adding golden images.
+    pub images: Images,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Store {
+    /// Directory of golden images and volumes.
+    pub path: PathBuf,
+}
+
+/// `[control]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Control {
+    /// The Unix socket of the control API.
+    pub socket: PathBuf,
+}
+
+/// `[iscsi]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Iscsi {
+    /// Addresses to listen on.
+    pub portals: Vec<SocketAddr>,
+    /// Addresses that initiators are told, when they are not the ones listened on.
+    pub advertise: Vec<SocketAddr>,
+    /// First part of every target name; `:<volume>-<id>` follows.
+    pub name_prefix: String,
+}
+
+/// `[images]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Images {
+    /// The `qemu-img` program, by name or path.
+    pub qemu_img: PathBuf,
+    /// Longest time a check or a conversion may take.
+    pub convert_time_max: Duration,
+    /// Largest disk that may be added.
+    pub size_max: Size,
+    /// How many images may be added at a time.
+    pub concurrent_max: usize,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,osvold::portal=debug`.
+    pub level: String,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { path: STATE_DIRECTORY.into() }
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { socket: CONTROL_SOCKET.into() }
+    }
+}
+
+impl Default for Iscsi {
+    fn default() -> Self {
+        Self {
+            portals: vec![SocketAddr::from(([127, 0, 0, 1], ISCSI_PORT))],
+            advertise: Vec::new(),
+            name_prefix: "iqn.2026-01.io.osvol".to_owned(),
+        }
+    }
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self {
+            qemu_img: "qemu-img".into(),
+            convert_time_max: Duration::from_secs(3600),
+            size_max: Size::from_bytes(16 << 40),
+            concurrent_max: 4,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned() }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        Self::parse(&text).map_err(|fault| ConfigError::Fault { path: path.into(), fault })
+    }
+
+    /// Checks a text.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        keys::check(text)?;
+        let config: Self = toml::from_str(text).map_err(|error| Fault::from_toml(text, &error))?;
+        config.validate().map_err(|(key, message)| Fault { line: keys::line_of(text, key), message })?;
+        Ok(config)
+    }
+
+    /// Checks what a single value's type cannot say. The error names the key.
+    pub fn validate(&self) -> Result<(), (&'static str, String)> {
+        absolute("store.path", &self.store.path)?;
+        absolute("control.socket", &self.control.socket)?;
+        socket_path_fits("control.socket", &self.control.socket)?;
+        portals("iscsi.portals", &self.iscsi.portals)?;
+        advertised("iscsi.advertise", &self.iscsi.advertise)?;
+        name_prefix("iscsi.name_prefix", &self.iscsi.name_prefix)?;
+        if self.images.qemu_img.as_os_str().is_empty() {
+            return Err(("images.qemu_img", "the program's name is empty".to_owned()));
+        }
+        at_least_one("images.convert_time_max", self.images.convert_time_max.as_std().as_secs(), "1s")?;
+        at_least_one("images.size_max", self.images.size_max.bytes(), "a size above zero")?;
+        at_least_one("images.concurrent_max", self.images.concurrent_max as u64, "1 or more")
+    }
+}
+
+type Checked = Result<(), (&'static str, String)>;
+
+fn absolute(key: &'static str, path: &Path) -> Checked {
+    match path.is_absolute() {
+        true => Ok(()),
+        false => Err((key, format!("the path {path:?} must be absolute (start with '/')"))),
+    }
+}
+
+/// `sun_path` of unix(7) has 108 bytes with its closing zero.
+fn socket_path_fits(key: &'static str, path: &Path) -> Checked {
+    match path.as_os_str().len() {
+        0..=107 => Ok(()),
+        bytes => Err((key, format!("the path is {bytes} bytes long; a Unix socket's is at most 107"))),
+    }
+}
+
+/// Most portals that one daemon listens on.
+const PORTALS_MAX: usize = 64;
+
+fn portals(key: &'static str, portals: &[SocketAddr]) -> Checked {
+    if portals.is_empty() {
+        return Err((key, "at least one address is needed, for instance \"0.0.0.0:3260\"".to_owned()));
+    }
+    if portals.len() > PORTALS_MAX {
+        return Err((
+            key,
+            format!("{} addresses are given; at most {PORTALS_MAX} are allowed", portals.len()),
+        ));
+    }
+    let twice = portals.iter().enumerate().find(|(i, p)| p.port() != 0 && portals[..*i].contains(p));
+    match twice {
+        Some((_, portal)) => Err((key, format!("the address {portal} is given twice"))),
+        None => Ok(()),
+    }
+}
+
+fn advertised(key: &'static str, portals: &[SocketAddr]) -> Checked {
+    match portals.iter().find(|p| p.ip().is_unspecified() || p.port() == 0) {
+        Some(portal) => {
+            Err((key, format!("initiators cannot connect to {portal}; give a real address and port")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// `iqn.` + year-month + reversed domain (RFC 7143 §4.2.7.4), in the characters that RFC 3722 leaves.
+fn name_prefix(key: &'static str, prefix: &str) -> Checked {
+    const FORM: &str = "write it as iqn.2026-01.com.example: lower case, and a domain you own";
+    const BYTES_MAX: usize = 128;
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b':');
+    let dated = |rest: &str| {
+        let b = rest.as_bytes();
+        b.len() > 8
+            && b[..4].iter().all(u8::is_ascii_digit)
+            && b[4] == b'-'
+            && matches!(
+                &rest[5..7],
+                "01" | "02" | "03" | "04" | "05" | "06" | "07" | "08" | "09" | "10" | "11" | "12"
+            )
+            && b[7] == b'.'
+    };
+    let good = prefix.len() <= BYTES_MAX
+        && prefix.bytes().all(allowed)
+        && prefix.strip_prefix("iqn.").is_some_and(dated)
+        && !prefix.ends_with([':', '.', '-']);
+    match good {
+        true => Ok(()),
+        false => Err((key, format!("{prefix:?} is not the start of an iSCSI name; {FORM}"))),
+    }
+}
+
+fn at_least_one(key: &'static str, value: u64, wanted: &str) -> Checked {
+    match value {
+        0 => Err((key, format!("must be {wanted}"))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,122 @@
+//! The one table of keys, and the search for keys that are not in it.
+
+use toml::de::{DeTable, DeValue};
+
+use crate::Fault;
+use crate::error::line_at;
+
+/// A key of the configuration file.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// `section.key`
+    pub path: &'static str,
+    /// The default, as it would be written.
+    pub default: &'static str,
+    /// What it does.
+    pub about: &'static str,
+}
+
+/// Every key there is. The reference in docs/OPERATING.md is checked against this table.
+pub const KEYS: &[Key] = &[
+    Key {
+        path: "store.path",
+        default: "\"/var/lib/osvol\"",
+        about: "Directory of golden images and OS volumes",
+    },
+    Key {
+        path: "control.socket",
+        default: "\"/run/osvol/control.sock\"",
+        about: "Unix socket of the control API, made with mode 0600",
+    },
+    Key { path: "iscsi.portals", default: "[\"127.0.0.1:3260\"]", about: "Addresses and ports to listen on" },
+    Key {
+        path: "iscsi.advertise",
+        default: "[]",
+        about: "Addresses that initiators are told instead of those listened on (behind NAT)",
+    },
+    Key {
+        path: "iscsi.name_prefix",
+        default: "\"iqn.2026-01.io.osvol\"",
+        about: "First part of every target name; `:<volume>-<id>` follows",
+    },
+    Key { path: "images.qemu_img", default: "\"qemu-img\"", about: "Program that reads qcow2 files" },
+    Key {
+        path: "images.convert_time_max",
+        default: "\"1h\"",
+        about: "Longest time that a check or a conversion of an image may take",
+    },
+    Key { path: "images.size_max", default: "\"16TiB\"", about: "Largest disk that may be added" },
+    Key { path: "images.concurrent_max", default: "4", about: "How many images may be added at a time" },
+    Key {
+        path: "log.level",
+        default: "\"info\"",
+        about: "error, warn, info, debug, trace, or a filter such as `info,osvold::portal=debug`",
+    },
+];
+
+/// Refuses the first key that is not in the table.
+pub(crate) fn check(text: &str) -> Result<(), Fault> {
+    let document = DeTable::parse(text).map_err(|error| Fault::from_toml(text, &error))?;
+    for (section, value) in document.get_ref() {
+        let (name, offset) = (section.get_ref().as_ref(), section.span().start);
+        if !sections().any(|known| known == name) {
+            return Err(unknown_section(text, offset, name));
+        }
+        let DeValue::Table(table) = value.get_ref() else {
+            let message = format!("{name:?} is a section; write it as [{name}]");
+            return Err(Fault::at(text, offset, message));
+        };
+        for key in table.keys() {
+            let path = format!("{name}.{}", key.get_ref());
+            if !KEYS.iter().any(|known| known.path == path) {
+                return Err(unknown_key(text, key.span().start, name, key.get_ref()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn sections() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().filter_map(|key| key.path.split_once('.')).map(|(section, _)| section)
+}
+
+fn keys_of(section: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter()
+        .filter_map(|key| key.path.split_once('.'))
+        .filter(move |(s, _)| *s == section)
+        .map(|(_, key)| key)
+}
+
+fn unknown_section(text: &str, offset: usize, name: &str) -> Fault {
+    let hint = KEYS
+        .iter()
+        .find(|key| key.path.split_once('.').is_some_and(|(_, k)| k == name))
+        .map(|key| key.path)
+        .or_else(|| nearest(name, sections()));
+    Fault::at(text, offset, format!("unknown section or key {name:?}{}", suggestion(hint)))
+}
+
+fn unknown_key(text: &str, offset: usize, section: &str, key: &str) -> Fault {
+    let elsewhere =
+        KEYS.iter().map(|known| known.path).find(|path| path.split_once('.').is_some_and(|p| p.1 == key));
+    let hint = elsewhere.or_else(|| nearest(key, keys_of(section)));
+    Fault::at(text, offset, format!("unknown key {key:?} in [{section}]{}", suggestion(hint)))
+}
+
+fn suggestion(hint: Option<&str>) -> String {
+    hint.map(|hint| format!("; did you mean {hint:?}?")).unwrap_or_default()
+}
+
+/// The closest word, whatever the distance: a file's author always meant one of them.
+fn nearest(text: &str, words: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    words.max_by(|a, b| strsim::jaro_winkler(text, a).total_cmp(&strsim::jaro_winkler(text, b)))
+}
+
+/// Line in which a key is set, `None` if it is not.
+pub(crate) fn line_of(text: &str, path: &str) -> Option<usize> {
+    let (section, key) = path.split_once('.')?;
+    let document = DeTable::parse(text).ok()?;
+    let DeValue::Table(table) = document.get_ref().get(section)?.get_ref() else { return None };
+    let (found, _) = table.iter().find(|(k, _)| k.get_ref() == key)?;
+    Some(line_at(text, found.span().start))
+}
