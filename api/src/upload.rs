@@ -198,7 +198,10 @@ mod tests {
     const GOLDEN: &[u8] =
         b"OSVOLEX1\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x03abc\x00\x00\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00";
 
-    fn decode(body: &[u8], step: usize) -> Result<(Vec<(u64, u8)>, Option<u64>), FrameError> {
+    /// The bytes with their offsets, and the file's size.
+    type Decoded = (Vec<(u64, u8)>, Option<u64>);
+
+    fn decode(body: &[u8], step: usize) -> Result<Decoded, FrameError> {
         let (mut decoder, mut data, mut size) = (Decoder::default(), Vec::new(), None);
         for mut input in body.chunks(step) {
             while let Some(piece) = decoder.next(&mut input)? {

@@ -1,5 +1,7 @@
 //! Configuration files, good and bad, as an operator writes them.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on panics")]
+
 use std::path::Path;
 
 use config::{Config, Fault, KEYS};
