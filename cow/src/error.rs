@@ -56,7 +56,11 @@ impl Error {
 
     /// The system's error while doing `operation` on `path`.
     pub fn io(operation: &str, path: &Path, source: io::Error) -> Self {
-        Self { kind: kind_of(&source), context: format!("{operation} {}", path.display()), source: Some(source) }
+        Self {
+            kind: kind_of(&source),
+            context: format!("{operation} {}", path.display()),
+            source: Some(source),
+        }
     }
 
     /// The small kind.
@@ -76,7 +80,9 @@ impl Error {
 
 fn kind_of(error: &io::Error) -> Kind {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Kind::NoSpace,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Kind::NoSpace
+        }
         io::ErrorKind::NotFound => Kind::NotFound,
         io::ErrorKind::AlreadyExists => Kind::Exists,
         io::ErrorKind::WouldBlock => Kind::WouldBlock,

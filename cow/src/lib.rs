@@ -1,7 +1,25 @@
-//! Golden images and copy-on-write overlays.
-mod disk;
+//! Golden images and copy-on-write overlays: the store of osvold.
+//!
+//! A [`Store`] is a directory. It holds golden images, which never change, and volumes, each a stack of layers of
+//! written blocks on an image. FORMAT.md draws every byte of it, and says what survives what.
+//!
+//! All disk I/O goes through [`disk::Disk`]. Nothing here knows SCSI, a network, or an executor.
+
+mod context;
+pub mod disk;
 mod error;
 mod format;
 mod ids;
+mod image;
 mod index;
+mod layer;
 pub mod limits;
+mod store;
+mod volume;
+
+pub use disk::Wait;
+pub use error::{Error, Kind, Result};
+pub use ids::{BadId, ImageId, SnapshotId, StoreId, VolumeId};
+pub use image::import::{Import, Progress};
+pub use store::{Health, ImageInfo, NewVolume, Store, VolumeInfo, check_name};
+pub use volume::{ATOMIC_BYTES_MAX, Allocation, Volume};

@@ -70,7 +70,13 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Box::new(RealLock(file)))),
             Err(Errno::WOULDBLOCK) => Ok(None),
@@ -147,7 +153,12 @@ impl File for RealFile {
     }
 
     fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
-        Ok(rustix::fs::fallocate(&self.0, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, bytes)?)
+        Ok(rustix::fs::fallocate(
+            &self.0,
+            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+            offset,
+            bytes,
+        )?)
     }
 
     fn allocated_bytes(&self) -> io::Result<u64> {
@@ -195,7 +206,10 @@ mod tests {
         let mut out = [0xff; 9];
         assert_eq!(file.read_at(0, &mut out, Wait::Yes).unwrap(), 7);
         assert_eq!(&out[..7], b"\0\0\0abcd");
-        assert_eq!(RealDisk.create(&dir.path().join("f")).err().map(|e| e.kind()), Some(io::ErrorKind::AlreadyExists));
+        assert_eq!(
+            RealDisk.create(&dir.path().join("f")).err().map(|e| e.kind()),
+            Some(io::ErrorKind::AlreadyExists)
+        );
     }
 
     #[test]

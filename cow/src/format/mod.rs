@@ -10,7 +10,7 @@ pub(crate) mod segment;
 
 /// Why bytes are not what they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Damage {
+pub(crate) enum Damage {
     /// Fewer bytes than the structure needs.
     #[error("cut short")]
     Short,
@@ -32,4 +32,4 @@ pub enum Damage {
 }
 
 /// The format version that is written. All versions up to it can be read.
-pub const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 1;

@@ -67,7 +67,13 @@ pub(crate) fn write_record_bytes(blocks: usize) -> usize {
 }
 
 /// Appends the bytes of a write's record to `out`, without building a [`Record`]; returns its checksum.
-pub(crate) fn pack_write(out: &mut Vec<u8>, at: At, seqs: (u64, u64), place: (u32, u32), crcs: &[u32]) -> u32 {
+pub(crate) fn pack_write(
+    out: &mut Vec<u8>,
+    at: At,
+    seqs: (u64, u64),
+    place: (u32, u32),
+    crcs: &[u32],
+) -> u32 {
     let start = pack_head(out, at, KIND_WRITE, crcs.len(), seqs, place);
     crcs.iter().for_each(|crc| out.extend(crc.to_le_bytes()));
     seal(out, start, at)
@@ -90,7 +96,14 @@ pub(crate) fn pack(out: &mut Vec<u8>, at: At, record: &Record) -> u32 {
     }
 }
 
-fn pack_head(out: &mut Vec<u8>, at: At, kind: u16, count: usize, seqs: (u64, u64), place: (u32, u32)) -> usize {
+fn pack_head(
+    out: &mut Vec<u8>,
+    at: At,
+    kind: u16,
+    count: usize,
+    seqs: (u64, u64),
+    place: (u32, u32),
+) -> usize {
     debug_assert!(count <= RECORD_BLOCKS_MAX);
     let start = out.len();
     out.extend(SALT.to_le_bytes());

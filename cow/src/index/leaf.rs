@@ -202,7 +202,8 @@ impl Leaf {
     }
 
     fn shrink(&mut self) {
-        if self.lbas.capacity() > 2 * self.lbas.len() + 16 || self.crcs.capacity() > 2 * self.crcs.len() + 64 {
+        if self.lbas.capacity() > 2 * self.lbas.len() + 16 || self.crcs.capacity() > 2 * self.crcs.len() + 64
+        {
             self.fit();
         }
     }

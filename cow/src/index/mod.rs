@@ -130,6 +130,11 @@ impl Index {
         self.zeros.add(start, end);
     }
 
+    /// Takes back a trimmed range of a checkpoint; written blocks in it stay.
+    pub(crate) fn restore_zeros(&mut self, start: u64, end: u64) {
+        self.zeros.add(start, end);
+    }
+
     /// All runs of written blocks, in order.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
         self.leaves.values().flat_map(Leaf::runs)
@@ -211,7 +216,8 @@ mod tests {
                     if next % 10_000 + blocks > 10_000 {
                         next = (next / 10_000 + 1) * 10_000;
                     }
-                    let crcs: Vec<u32> = (0..blocks).map(|_| u32::try_from(rng.below(1 << 32)).unwrap()).collect();
+                    let crcs: Vec<u32> =
+                        (0..blocks).map(|_| u32::try_from(rng.below(1 << 32)).unwrap()).collect();
                     index.write(lba32, place(next), &crcs, &mut dead);
                     for (at, crc) in (lba..).zip(&crcs) {
                         plain.insert(at, Some((next + at - lba, *crc)));

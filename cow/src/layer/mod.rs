@@ -1,0 +1,184 @@
+//! A layer: the blocks written to one volume between two snapshots, as a log of segments with a map in memory.
+//!
+//! ```text
+//!   write ──► writer (one at a time): data, then record, then map ──► acknowledged, survives a kill
+//!   flush ──► sync (group commit): every segment with unsynced records, their names ──► survives a power cut
+//!   read  ──► map (shared lock) ──► places ──► segments, outside the lock; every block's checksum is compared
+//! ```
+//!
+//! Invariants:
+//! 1. A record is written only after its data; it counts only with its checksum and its predecessor's.
+//! 2. A segment is never continued by a later process, and a place is never written twice while anything may
+//!    still look there: not the map, not the last durable checkpoint, not a record after it.
+//! 3. `durable_seq` of a record is never more than what had been synced when it was written.
+//! 4. After a failed sync, or a failed write of a record, nothing more is written: the layer is poisoned.
+
+mod checkpoint;
+mod recover;
+mod segment;
+mod sync;
+mod writer;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+pub(crate) use checkpoint::put;
+use parking_lot::{Condvar, Mutex, RwLock};
+pub(crate) use segment::{Segment, block_offset};
+use sync::SyncState;
+pub(crate) use writer::WriteGuard;
+use writer::Writer;
+
+use crate::{
+    context::Context,
+    error::{Error, Kind, Result},
+    ids::LayerId,
+    index::{Extent, Index},
+};
+
+/// One layer, open.
+pub(crate) struct Layer {
+    pub(crate) id: LayerId,
+    context: Arc<Context>,
+    dir: PathBuf,
+    map: RwLock<Map>,
+    writer: Mutex<Writer>,
+    /// The last record that was written.
+    written_seq: AtomicU64,
+    /// The last record that is known to survive a power cut.
+    durable_seq: AtomicU64,
+    sync: Mutex<SyncState>,
+    synced: Condvar,
+    poisoned: AtomicBool,
+    /// Blocks in segments that nothing looks at any more, not yet given back.
+    garbage_blocks: AtomicU64,
+}
+
+/// Where blocks lie.
+#[derive(Default)]
+pub(crate) struct Map {
+    index: Index,
+    /// By slot.
+    segments: Vec<Option<Arc<Segment>>>,
+}
+
+/// What a layer says of a range, to be read without its lock.
+pub(crate) enum Piece {
+    /// Written: `blocks` blocks of a segment; their checksums were appended to the list.
+    Data { segment: Arc<Segment>, block: u16, blocks: u64 },
+    /// Reads zeros.
+    Zero { blocks: u64 },
+    /// Ask the layer below.
+    Hole { blocks: u64 },
+}
+
+impl Layer {
+    /// Whether nothing was ever written here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.map.read().index.is_empty()
+    }
+
+    /// Tells `out` what is in a range, in order; checksums of written blocks go to `crcs`.
+    pub(crate) fn resolve(
+        &self,
+        lba: u32,
+        blocks: u64,
+        crcs: &mut Vec<u32>,
+        out: &mut Vec<Piece>,
+    ) -> Result<()> {
+        let map = self.map.read();
+        let end = u64::from(lba) + blocks;
+        let mut at = u64::from(lba);
+        while at < end {
+            let first = u32::try_from(at).map_err(|_| Error::new(Kind::OutOfRange, "block past 2^32"))?;
+            let extent = map.index.lookup(first, end - at);
+            at += extent.blocks();
+            out.push(match extent {
+                Extent::Data(place, sums) => {
+                    crcs.extend(sums);
+                    let segment = map.segment(place.slot)?.clone();
+                    Piece::Data { segment, block: place.block, blocks: sums.len() as u64 }
+                }
+                Extent::Zero(blocks) => Piece::Zero { blocks },
+                Extent::Hole(blocks) => Piece::Hole { blocks },
+            });
+        }
+        Ok(())
+    }
+
+    /// Blocks written and still mapped.
+    pub(crate) fn mapped_blocks(&self) -> u64 {
+        self.map.read().index.blocks()
+    }
+
+    /// Bytes that the file system has given to this layer's segments.
+    pub(crate) fn allocated_bytes(&self) -> Result<u64> {
+        let segments: Vec<_> = self.map.read().segments.iter().flatten().cloned().collect();
+        segments.iter().try_fold(0, |sum, segment| {
+            let bytes =
+                segment.file.allocated_bytes().map_err(|error| Error::io("stat", &self.dir, error))?;
+            Ok(sum + bytes)
+        })
+    }
+
+    /// Whether an earlier failure forbids writing.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn poison_error(&self) -> Error {
+        Error::new(
+            Kind::Poisoned,
+            format!("layer {}: an earlier write or sync failed; reopen the volume", self.id),
+        )
+    }
+
+    fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
+    }
+
+    fn io_error(&self, operation: &str, error: std::io::Error) -> Error {
+        Error::io(operation, &self.dir, error)
+    }
+}
+
+impl Map {
+    fn segment(&self, slot: u32) -> Result<&Arc<Segment>> {
+        let segment = self.segments.get(slot as usize).and_then(Option::as_ref);
+        segment.ok_or_else(|| {
+            Error::new(Kind::Format, format!("the map names segment slot {slot}, which is empty"))
+        })
+    }
+
+    /// A slot for one more segment.
+    fn add(&mut self, make: impl FnOnce(u32) -> Arc<Segment>) -> Option<Arc<Segment>> {
+        let free = self.segments.iter().position(Option::is_none).unwrap_or(self.segments.len());
+        if free >= crate::limits::SEGMENT_SLOTS_MAX {
+            return None;
+        }
+        let segment = make(u32::try_from(free).ok()?);
+        if free == self.segments.len() {
+            self.segments.push(None);
+        }
+        self.segments[free] = Some(segment.clone());
+        Some(segment)
+    }
+
+    /// Applies a record's change, keeping each segment's count of live blocks; gives how many blocks died.
+    fn apply(&mut self, change: impl FnOnce(&mut Index, &mut dyn FnMut(crate::index::Place, u32))) -> u64 {
+        let Self { index, segments } = self;
+        let mut died = 0;
+        change(index, &mut |place, blocks| {
+            died += u64::from(blocks);
+            if let Some(segment) = segments.get(place.slot as usize).and_then(Option::as_ref) {
+                segment.live_blocks.fetch_sub(blocks, Ordering::Relaxed);
+            }
+        });
+        died
+    }
+}

@@ -1,0 +1,329 @@
+//! Opening a layer: its newest checkpoint, then every record after it, in order.
+//!
+//! What may be trusted depends on the boot. In the boot that wrote a record its data is in the page cache, synced
+//! or not, and the record alone is proof. After a power cut a record may be there without its data: every record
+//! that no later record calls durable is believed only when the checksums of its data match; otherwise its blocks
+//! keep their old content, as they may, for it was never flushed. That decision is made durable by a checkpoint
+//! before anything else is written, so that it can never be made again with another result.
+//!
+//! A record that had been durable and is missing or broken is damage: the layer does not open, and says what
+//! is lost. Nothing is guessed.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::{
+    Layer, Map, Segment,
+    checkpoint::SEALED_END,
+    segment::{block_offset, checkpoint_path, numbered, segment_path},
+    sync::SyncState,
+    writer::Writer,
+};
+use crate::{
+    context::Context,
+    disk::{File, Wait},
+    error::{Error, Result},
+    format::{
+        Damage,
+        checkpoint::{self, CheckpointHead, CheckpointSegment},
+        record::{self, Body, Record},
+        segment::SegmentHeader,
+    },
+    ids::{BootId, LayerId},
+    index::Place,
+    limits::{BLOCK_BYTES, BLOCK_LEN, RECORD_BLOCKS_MAX, SEGMENT_DATA_OFFSET},
+};
+
+/// What opening a layer took, for logs and tests.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Recovery {
+    /// Records that were replayed.
+    pub replayed: u64,
+    /// Unflushed records that did not survive a power cut.
+    pub dropped: u64,
+    /// A decision was taken that a checkpoint must make final before anything is written.
+    pub must_checkpoint: bool,
+}
+
+/// A segment as it was found.
+struct Scanned {
+    segment: Arc<Segment>,
+    boot: BootId,
+    records: Vec<Record>,
+    /// A record beyond the end of the chain that says it, or more, had been durable.
+    torn_durable_seq: u64,
+}
+
+/// Opens the layer whose files lie in `layers/<id>`; one that has none yet is empty.
+pub(crate) fn open(context: &Arc<Context>, id: LayerId) -> Result<(Arc<Layer>, Recovery)> {
+    let dir = context.layer_dir(id);
+    let names = match context.disk.list(&dir) {
+        Ok(names) => Some(names),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Error::io("list", &dir, error)),
+    };
+    let has_dir = names.is_some();
+    let names = names.unwrap_or_default();
+    let numbers =
+        |prefix| -> Vec<u64> { names.iter().filter_map(|entry| numbered(&entry.name, prefix)).collect() };
+    let opener = Opener { context, dir: &dir, id };
+    let (head, mut map) = opener.checkpoint(numbers("ckpt-").into_iter().max())?;
+    let scanned = opener.segments(&head, &numbers("seg-"), &mut map)?;
+    let next_segment = numbers("seg-").into_iter().max().map_or(0, |last| last + 1).max(head.next_segment);
+    let (recovery, seqs) = opener.replay(&head, &scanned, &mut map)?;
+    let unsynced: Vec<_> = scanned
+        .iter()
+        .filter(|found| found.records.iter().any(|record| record.seq > seqs.durable))
+        .map(|found| found.segment.clone())
+        .collect();
+    let writer = Writer {
+        names_unsynced: !unsynced.is_empty(),
+        sealed_unsynced: unsynced,
+        next_segment,
+        next_seq: seqs.last + 1,
+        has_dir,
+        checkpoint: head.number,
+        ..Writer::default()
+    };
+    let layer = Layer {
+        id,
+        context: context.clone(),
+        dir: dir.clone(),
+        garbage_blocks: AtomicU64::new(0),
+        map: RwLock::new(map),
+        writer: Mutex::new(writer),
+        written_seq: AtomicU64::new(seqs.last),
+        durable_seq: AtomicU64::new(seqs.durable),
+        sync: Mutex::new(SyncState::default()),
+        synced: Condvar::new(),
+        poisoned: AtomicBool::new(false),
+    };
+    let layer = Arc::new(layer);
+    if recovery.must_checkpoint {
+        layer.checkpoint()?;
+    }
+    Ok((layer, recovery))
+}
+
+struct Seqs {
+    last: u64,
+    durable: u64,
+}
+
+struct Opener<'a> {
+    context: &'a Context,
+    dir: &'a Path,
+    id: LayerId,
+}
+
+impl Opener<'_> {
+    fn damaged(&self, what: impl std::fmt::Display) -> Error {
+        Error::corrupt(0, format!("layer {}: {what}; `osvol store check` tells what is lost", self.id))
+    }
+
+    fn checkpoint(&self, newest: Option<u64>) -> Result<(CheckpointHead, Map)> {
+        let Some(number) = newest else {
+            let head = CheckpointHead {
+                store: self.context.store,
+                layer: self.id,
+                number: 0,
+                seq: 0,
+                next_segment: 0,
+                segments: Vec::new(),
+            };
+            return Ok((head, Map::default()));
+        };
+        let path = checkpoint_path(self.dir, number);
+        let file = self.context.disk.open(&path, false).map_err(|error| Error::io("open", &path, error))?;
+        let bytes = read_whole(&*file).map_err(|error| Error::io("read", &path, error))?;
+        let (head, index) = checkpoint::unpack(&bytes, self.id, number)
+            .map_err(|damage| self.damaged(format_args!("checkpoint {number} is {damage}")))?;
+        Ok((head, Map { index, segments: Vec::new() }))
+    }
+
+    /// Opens and scans every segment that the checkpoint names or that came after it.
+    fn segments(&self, head: &CheckpointHead, numbers: &[u64], map: &mut Map) -> Result<Vec<Scanned>> {
+        let known: BTreeMap<u64, CheckpointSegment> =
+            head.segments.iter().map(|segment| (segment.number, *segment)).collect();
+        if let Some(missing) = known.keys().find(|number| !numbers.contains(number)) {
+            return Err(self.damaged(format_args!("segment {missing} is missing")));
+        }
+        let mut scanned = Vec::new();
+        let slots = head.segments.iter().map(|segment| segment.slot as usize + 1).max().unwrap_or(0);
+        map.segments.resize(slots, None);
+        for number in numbers {
+            let known = known.get(number);
+            if known.is_none() && *number < head.next_segment {
+                // Given back, but its removal was cut short. If it fails again, the next opening tries again.
+                drop(self.context.disk.remove_file(&segment_path(self.dir, *number)));
+                continue;
+            }
+            scanned.extend(self.segment(*number, known, map)?);
+        }
+        count_live(map);
+        Ok(scanned)
+    }
+
+    fn segment(
+        &self,
+        number: u64,
+        known: Option<&CheckpointSegment>,
+        map: &mut Map,
+    ) -> Result<Option<Scanned>> {
+        let path = segment_path(self.dir, number);
+        let file = self.context.disk.open(&path, true).map_err(|error| Error::io("open", &path, error))?;
+        // The records of a sealed segment are all in the checkpoint: its header is enough.
+        let sealed = known.is_some_and(|known| known.end_offset == SEALED_END);
+        let mut summary = vec![0; if sealed { BLOCK_LEN } else { SEGMENT_DATA_OFFSET as usize }];
+        let read =
+            file.read_at(0, &mut summary, Wait::Yes).map_err(|error| Error::io("read", &path, error))?;
+        summary.truncate(read);
+        let header = SegmentHeader::unpack(&summary, self.id, number);
+        let (header, chain) = match (header, known) {
+            (Ok(found), _) => found,
+            (Err(Damage::Version(version)), _) => {
+                return Err(self.damaged(format_args!("segment {number} is {}", Damage::Version(version))));
+            }
+            (Err(damage), Some(_)) => {
+                return Err(self.damaged(format_args!("the header of segment {number} is {damage}")));
+            }
+            // Begun, but never synced: it holds nothing that was promised. A gap in the records tells if it did.
+            (Err(_), None) => return Ok(None),
+        };
+        let make = |slot| Arc::new(Segment { number, slot, file, live_blocks: AtomicU32::new(0) });
+        let segment = match known {
+            Some(known) => {
+                let segment = make(known.slot);
+                map.segments[known.slot as usize] = Some(segment.clone());
+                segment
+            }
+            None => {
+                map.add(make).ok_or_else(|| self.damaged("it has more segments than a layer can have"))?
+            }
+        };
+        let salt = record::segment_salt(self.id, number);
+        let from = known.map_or(BLOCK_LEN as u32, |known| known.end_offset);
+        let chain = known.map_or(chain, |known| known.chain);
+        let (records, torn_durable_seq) = scan(&summary, salt, from, chain);
+        Ok(Some(Scanned { segment, boot: header.boot, records, torn_durable_seq }))
+    }
+
+    fn replay(&self, head: &CheckpointHead, scanned: &[Scanned], map: &mut Map) -> Result<(Recovery, Seqs)> {
+        let mut records: Vec<(&Record, &Scanned)> = scanned
+            .iter()
+            .flat_map(|found| found.records.iter().map(move |record| (record, found)))
+            .filter(|(record, _)| record.seq > head.seq)
+            .collect();
+        records.sort_by_key(|(record, _)| record.seq);
+        let claims = records.iter().map(|(record, _)| record.durable_seq);
+        let durable = claims.chain(scanned.iter().map(|found| found.torn_durable_seq)).max().unwrap_or(0);
+        self.no_gap(head.seq, durable, records.iter().map(|(record, _)| record.seq))?;
+        let mut recovery = Recovery::default();
+        let mut last = head.seq.max(durable);
+        let gap = records.iter().zip(head.seq + 1..).any(|((record, _), seq)| record.seq != seq);
+        recovery.must_checkpoint = gap;
+        for (record, found) in records {
+            if record.seq > durable && found.boot != self.context.boot {
+                recovery.must_checkpoint = true;
+                if !self.data_is_there(record, &found.segment)? {
+                    recovery.dropped += 1;
+                    last = last.max(record.seq);
+                    continue;
+                }
+            }
+            last = last.max(record.seq);
+            recovery.replayed += 1;
+            apply(map, record, &found.segment);
+        }
+        Ok((recovery, Seqs { last, durable: durable.max(head.seq) }))
+    }
+
+    /// Every record that was once durable must still be there.
+    fn no_gap(&self, from: u64, durable: u64, seqs: impl Iterator<Item = u64>) -> Result<()> {
+        let mut next = from + 1;
+        for seq in seqs.take_while(|seq| *seq <= durable) {
+            if seq != next {
+                return Err(self.damaged(format_args!("records {next} to {} are missing", seq - 1)));
+            }
+            next = seq + 1;
+        }
+        if next <= durable {
+            return Err(self.damaged(format_args!("records {next} to {durable} are missing")));
+        }
+        Ok(())
+    }
+
+    fn data_is_there(&self, record: &Record, segment: &Segment) -> Result<bool> {
+        let Body::Write { block, crcs, .. } = &record.body else { return Ok(true) };
+        debug_assert!(crcs.len() <= RECORD_BLOCKS_MAX);
+        let mut data = vec![0; crcs.len() * BLOCK_LEN];
+        let read = segment.file.read_at(block_offset(*block), &mut data, Wait::Yes);
+        let read = read.map_err(|error| Error::io("read a segment of", self.dir, error))?;
+        let matches = data.chunks(BLOCK_LEN).zip(crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc);
+        Ok(read as u64 == crcs.len() as u64 * BLOCK_BYTES && matches)
+    }
+}
+
+/// The records from `from` to the end of the chain, and the highest `durable_seq` in what lies beyond it.
+fn scan(summary: &[u8], salt: u32, from: u32, chain: u32) -> (Vec<Record>, u64) {
+    let mut records = Vec::new();
+    let (mut at, mut chain) = (from as usize, chain);
+    while let Some(rest) = summary.get(at..) {
+        let offset = u32::try_from(at).unwrap_or(u32::MAX);
+        match record::unpack(rest, salt, offset) {
+            Ok(found) if found.chain == chain => {
+                at += found.bytes;
+                chain = found.crc;
+                records.push(found.record);
+            }
+            _ => break,
+        }
+    }
+    let beyond = (at..summary.len()).step_by(record::ALIGN).filter_map(|at| {
+        let found = record::unpack(&summary[at..], salt, u32::try_from(at).ok()?).ok()?;
+        Some(found.record.durable_seq)
+    });
+    (records, beyond.max().unwrap_or(0))
+}
+
+fn apply(map: &mut Map, record: &Record, segment: &Segment) {
+    match &record.body {
+        Body::Write { lba, block, crcs } => {
+            let place = Place { slot: segment.slot, block: u16::try_from(*block).unwrap_or(u16::MAX) };
+            segment.live_blocks.fetch_add(u32::try_from(crcs.len()).unwrap_or(0), Ordering::Relaxed);
+            map.apply(|index, dead| index.write(*lba, place, crcs, dead));
+        }
+        Body::Trim { lba, blocks } => drop(map.apply(|index, dead| index.trim(*lba, *blocks, dead))),
+        Body::Marker => {}
+    }
+}
+
+fn count_live(map: &Map) {
+    for run in map.index.runs() {
+        if let Ok(segment) = map.segment(run.place.slot) {
+            segment.live_blocks.fetch_add(u32::try_from(run.crcs.len()).unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+}
+
+fn read_whole(file: &dyn File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(file.len()?).map_err(std::io::Error::other)?];
+    let read = file.read_at(0, &mut bytes, Wait::Yes)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+impl Layer {
+    /// Opens, or recovers, the layer `id`.
+    pub(crate) fn open(context: &Arc<Context>, id: LayerId) -> Result<(Arc<Self>, Recovery)> {
+        open(context, id)
+    }
+}

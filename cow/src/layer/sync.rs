@@ -1,0 +1,80 @@
+//! Making durable: group commit. One caller syncs for all that wait; who comes later waits for the next round.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{Layer, Segment};
+use crate::error::Result;
+
+/// Who syncs now.
+#[derive(Default)]
+pub(super) struct SyncState {
+    running: bool,
+}
+
+/// What one round of syncing makes durable.
+struct Round {
+    files: Vec<Arc<Segment>>,
+    sealed: usize,
+    names: bool,
+    seq: u64,
+}
+
+impl Layer {
+    /// Returns once everything that was written before the call survives a power cut.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let target = self.written_seq.load(Ordering::Acquire);
+        let mut state = self.sync.lock();
+        loop {
+            if self.is_poisoned() {
+                return Err(self.poison_error());
+            }
+            if self.durable_seq.load(Ordering::Acquire) >= target {
+                return Ok(());
+            }
+            if !state.running {
+                break;
+            }
+            self.synced.wait(&mut state);
+        }
+        state.running = true;
+        drop(state);
+        let result = self.sync_round();
+        self.sync.lock().running = false;
+        self.synced.notify_all();
+        result
+    }
+
+    fn sync_round(&self) -> Result<()> {
+        let round = self.begin_round();
+        let done = self.sync_files(&round);
+        if done.is_err() {
+            self.poison();
+            return done;
+        }
+        self.writer.lock().sealed_unsynced.drain(..round.sealed);
+        self.durable_seq.fetch_max(round.seq, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn begin_round(&self) -> Round {
+        let mut writer = self.writer.lock();
+        let mut files = writer.sealed_unsynced.clone();
+        let sealed = files.len();
+        files.extend(writer.active.as_ref().map(|active| active.segment.clone()));
+        let names = std::mem::take(&mut writer.names_unsynced);
+        Round { files, sealed, names, seq: self.written_seq.load(Ordering::Acquire) }
+    }
+
+    fn sync_files(&self, round: &Round) -> Result<()> {
+        for segment in &round.files {
+            segment.file.sync_data().map_err(|error| self.io_error("sync a segment of", error))?;
+        }
+        if round.names {
+            let disk = &self.context.disk;
+            disk.sync_dir(&self.dir).map_err(|error| self.io_error("sync", error))?;
+            let parent = self.context.layers_dir();
+            disk.sync_dir(&parent).map_err(|error| crate::error::Error::io("sync", &parent, error))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,220 @@
+//! Writing: one change at a time, data before record before map.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use parking_lot::MutexGuard;
+
+use super::{
+    Layer,
+    segment::{Segment, block_offset, segment_path},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    format::{
+        record::{self, At, Body, Record},
+        segment::SegmentHeader,
+    },
+    index::Place,
+    limits::{
+        BLOCK_BYTES, RECORD_BLOCKS_MAX, SEGMENT_BLOCKS, SEGMENT_DATA_OFFSET, SUMMARY_AHEAD_BYTES,
+        SUMMARY_RESERVE_BYTES,
+    },
+};
+
+/// What the next change needs to know.
+#[derive(Default)]
+pub(super) struct Writer {
+    pub active: Option<Active>,
+    /// Segments that are no longer written to, but not yet synced.
+    pub sealed_unsynced: Vec<Arc<Segment>>,
+    pub next_segment: u64,
+    pub next_seq: u64,
+    /// The layer's directory is there.
+    pub has_dir: bool,
+    /// Names were made since the last sync of the directories.
+    pub names_unsynced: bool,
+    /// No block changes any more.
+    pub frozen: bool,
+    /// Number of the newest checkpoint.
+    pub checkpoint: u64,
+    pub scratch: Vec<u8>,
+}
+
+/// The segment that is being written.
+pub(super) struct Active {
+    pub segment: Arc<Segment>,
+    salt: u32,
+    pub chain: u32,
+    pub next_block: u32,
+    pub end_offset: u32,
+    reserved_to: u64,
+}
+
+/// The right to change a layer, held while a change is decided on and made.
+pub(crate) struct WriteGuard<'a> {
+    layer: &'a Layer,
+    writer: MutexGuard<'a, Writer>,
+}
+
+impl Layer {
+    /// Takes the right to change this layer; waits for the change that is under way. `None` when the layer is
+    /// frozen: another one lies on top of it.
+    pub(crate) fn write_guard(&self) -> Result<Option<WriteGuard<'_>>> {
+        let guard = self.any_guard()?;
+        Ok(if guard.writer.frozen { None } else { Some(guard) })
+    }
+
+    /// The same, frozen or not: for work that changes no block.
+    pub(super) fn any_guard(&self) -> Result<WriteGuard<'_>> {
+        let writer = self.writer.lock();
+        if self.is_poisoned() {
+            return Err(self.poison_error());
+        }
+        Ok(WriteGuard { layer: self, writer })
+    }
+}
+
+impl WriteGuard<'_> {
+    /// Writes whole blocks, at most [`RECORD_BLOCKS_MAX`], as one change: after a crash all of them are new or
+    /// none is.
+    pub(crate) fn write(&mut self, lba: u32, data: &[&[u8]], crcs: &[u32]) -> Result<()> {
+        debug_assert!(!crcs.is_empty() && crcs.len() <= RECORD_BLOCKS_MAX);
+        debug_assert_eq!(
+            data.iter().map(|slice| slice.len() as u64).sum::<u64>(),
+            crcs.len() as u64 * BLOCK_BYTES
+        );
+        let blocks = u32::try_from(crcs.len()).unwrap_or(u32::MAX);
+        self.make_room(blocks, record::write_record_bytes(crcs.len()), SUMMARY_RESERVE_BYTES)?;
+        let layer = self.layer;
+        let Some(active) = self.writer.active.as_mut() else { return Err(layer.poison_error()) };
+        let (segment, block) = (active.segment.clone(), active.next_block);
+        segment
+            .file
+            .write_at(block_offset(block), data)
+            .map_err(|error| layer.io_error("write data to", error))?;
+        active.next_block += blocks;
+        self.append(|out, at, seqs| record::pack_write(out, at, seqs, (lba, block), crcs))?;
+        let place = Place { slot: segment.slot, block: u16::try_from(block).unwrap_or(u16::MAX) };
+        segment.live_blocks.fetch_add(blocks, Ordering::Relaxed);
+        let died = layer.map.write().apply(|index, dead| index.write(lba, place, crcs, dead));
+        layer.garbage_blocks.fetch_add(died, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// `blocks` whole blocks from `lba` on read zeros from now on.
+    pub(crate) fn trim(&mut self, lba: u32, blocks: u64) -> Result<()> {
+        let seq_body = Body::Trim { lba, blocks };
+        self.append_record(seq_body)?;
+        let died = self.layer.map.write().apply(|index, dead| index.trim(lba, blocks, dead));
+        self.layer.garbage_blocks.fetch_add(died, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// No block of this layer changes any more.
+    pub(crate) fn freeze(&mut self) {
+        self.writer.frozen = true;
+    }
+
+    /// Ends the segment that is being written, so that its dead blocks can be given back.
+    pub(super) fn seal(&mut self) {
+        if let Some(active) = self.writer.active.take() {
+            self.writer.sealed_unsynced.push(active.segment);
+        }
+    }
+
+    pub(super) fn writer(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+
+    fn append_record(&mut self, body: Body) -> Result<()> {
+        self.make_room(0, record::FIXED_BYTES, 0)?;
+        self.append(|out, at, (seq, durable_seq)| record::pack(out, at, &Record { seq, durable_seq, body }))
+    }
+
+    /// Writes one record behind the last one. A failure poisons: whether it is there is not known.
+    fn append(&mut self, pack: impl FnOnce(&mut Vec<u8>, At, (u64, u64)) -> u32) -> Result<()> {
+        let layer = self.layer;
+        let writer = &mut *self.writer;
+        let Some(active) = writer.active.as_mut() else { return Err(layer.poison_error()) };
+        let at = At { salt: active.salt, offset: active.end_offset, chain: active.chain };
+        let seq = writer.next_seq;
+        writer.scratch.clear();
+        active.chain = pack(&mut writer.scratch, at, (seq, layer.durable_seq.load(Ordering::Acquire)));
+        let written = active.segment.file.write_at(u64::from(active.end_offset), &[&writer.scratch]);
+        if let Err(error) = written {
+            layer.poison();
+            return Err(layer.io_error("write a record to", error));
+        }
+        active.end_offset += u32::try_from(writer.scratch.len()).unwrap_or(u32::MAX);
+        writer.next_seq = seq + 1;
+        layer.written_seq.store(seq, Ordering::Release);
+        Ok(())
+    }
+
+    /// Sees to it that the active segment has room for `blocks` blocks and a record, and leaves `spare` bytes of
+    /// allocated summary to others.
+    fn make_room(&mut self, blocks: u32, record_bytes: usize, spare: u64) -> Result<()> {
+        let fits = self.writer.active.as_ref().is_some_and(|active| {
+            active.next_block + blocks <= SEGMENT_BLOCKS
+                && u64::from(active.end_offset) + record_bytes as u64 <= SEGMENT_DATA_OFFSET
+        });
+        if !fits {
+            let active = self.layer.create_segment(&mut self.writer)?;
+            self.seal();
+            self.writer.active = Some(active);
+        }
+        let Some(active) = self.writer.active.as_mut() else { return Err(self.layer.poison_error()) };
+        let need = (u64::from(active.end_offset) + record_bytes as u64 + spare).min(SEGMENT_DATA_OFFSET);
+        if need > active.reserved_to {
+            let more = SUMMARY_AHEAD_BYTES.min(SEGMENT_DATA_OFFSET - active.reserved_to);
+            let allocated = active.segment.file.allocate(active.reserved_to, more);
+            allocated.map_err(|error| self.layer.io_error("allocate summary in", error))?;
+            active.reserved_to += more;
+        }
+        Ok(())
+    }
+}
+
+impl Layer {
+    fn create_segment(&self, writer: &mut Writer) -> Result<Active> {
+        if !writer.has_dir {
+            match self.context.disk.create_dir(&self.dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(self.io_error("create", error));
+                }
+                _ => writer.has_dir = true,
+            }
+        }
+        let number = writer.next_segment;
+        let path = segment_path(&self.dir, number);
+        let file = self.context.disk.create(&path).map_err(|error| Error::io("create", &path, error))?;
+        // Whatever happens now, the number is taken.
+        writer.next_segment += 1;
+        writer.names_unsynced = true;
+        let header = SegmentHeader {
+            store: self.context.store,
+            layer: self.id,
+            number,
+            boot: self.context.boot,
+            first_seq: writer.next_seq,
+        };
+        let (bytes, chain) = header.pack();
+        let reserved_to = bytes.len() as u64 + SUMMARY_AHEAD_BYTES;
+        let begun = file.allocate(0, reserved_to).and_then(|()| file.write_at(0, &[&bytes]));
+        if let Err(error) = begun {
+            // An empty segment is harmless, and recovery skips it; the first error is the one to report.
+            drop(self.context.disk.remove_file(&path));
+            return Err(Error::io("begin", &path, error));
+        }
+        let live_blocks = AtomicU32::new(0);
+        let segment = self.map.write().add(|slot| Arc::new(Segment { number, slot, file, live_blocks }));
+        let segment =
+            segment.ok_or_else(|| Error::new(Kind::NoSpace, "the layer has all the segments it can have"))?;
+        let salt = record::segment_salt(self.id, number);
+        let end_offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        Ok(Active { segment, salt, chain, next_block: 0, end_offset, reserved_to })
+    }
+}

@@ -1,0 +1,217 @@
+//! Opening a store: lock, identity, all manifests; then sweep what was never finished or was removed.
+//!
+//! No log is read here: a volume is recovered when it is opened first. Layers that no manifest names are swept
+//! only when every manifest could be read, for a manifest that is damaged might name them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::{Arc, Weak},
+};
+
+use parking_lot::Mutex;
+
+use super::{Catalogue, ImageEntry, Store, VolumeEntry, manifests};
+use crate::{
+    context::Context,
+    disk::{Disk, Wait},
+    error::{Error, Kind, Result},
+    format::{
+        frame::{self, FrameKind, Location},
+        manifest::{ImageManifest, VolumeManifest},
+    },
+    ids::{ImageId, LayerId, StoreId, VolumeId},
+    image::{hex, import::remove_tree},
+    limits::BLOCK_LEN,
+};
+
+const STORE_LOCATION: Location = Location { owner: [0; 16], number: 0 };
+const DIRECTORIES: [&str; 6] = ["images", "golden", "volumes", "snapshots", "layers", "staging"];
+
+pub(super) fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Store> {
+    ensure_dir(&*disk, root)?;
+    let lock_path = root.join("LOCK");
+    let lock = disk.lock(&lock_path).map_err(|error| Error::io("lock", &lock_path, error))?;
+    let lock = lock.ok_or_else(|| {
+        Error::new(
+            Kind::Locked,
+            format!("{} is in use by another process: one osvold per store", root.display()),
+        )
+    })?;
+    let store = identity(&*disk, root)?;
+    let boot = disk.boot_id().map_err(|error| Error::io("read the boot id for", root, error))?;
+    let context = Arc::new(Context { disk, root: root.to_owned(), store, boot });
+    for name in DIRECTORIES {
+        ensure_dir(&*context.disk, &root.join(name))?;
+    }
+    context.disk.sync_dir(root).map_err(|error| Error::io("sync", root, error))?;
+    let catalogue = Catalogue {
+        images: images(&context)?,
+        volumes: volumes(&context)?,
+        layers: HashMap::new(),
+        image_names: HashSet::new(),
+        volume_names: HashSet::new(),
+    };
+    let store = Store {
+        context,
+        catalogue: Mutex::new(catalogue),
+        placing: Mutex::new(()),
+        sharing: Mutex::new(()),
+        _lock: lock,
+    };
+    store.sweep()?;
+    Ok(store)
+}
+
+fn ensure_dir(disk: &dyn Disk, path: &Path) -> Result<()> {
+    match disk.create_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::io("create", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads the file `STORE`, writing it first where the directory is new.
+fn identity(disk: &dyn Disk, root: &Path) -> Result<StoreId> {
+    let path = root.join("STORE");
+    let io = |error| Error::io("read", &path, error);
+    match disk.open(&path, false) {
+        Ok(file) => {
+            let mut bytes = vec![0; BLOCK_LEN];
+            let read = file.read_at(0, &mut bytes, Wait::Yes).map_err(io)?;
+            let (payload, _) = frame::unpack(FrameKind::Store, STORE_LOCATION, &bytes[..read])
+                .map_err(|damage| Error::new(Kind::Format, format!("{} is {damage}", path.display())))?;
+            let id = payload.get(..16).and_then(|id| id.try_into().ok()).map(StoreId);
+            id.ok_or_else(|| Error::new(Kind::Format, format!("{} is cut short", path.display())))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => new_identity(disk, root, &path),
+        Err(error) => Err(io(error)),
+    }
+}
+
+fn new_identity(disk: &dyn Disk, root: &Path, path: &Path) -> Result<StoreId> {
+    let io = |error| Error::io("write", path, error);
+    let names = disk.list(root).map_err(|error| Error::io("list", root, error))?;
+    if let Some(other) =
+        names.iter().find(|entry| !matches!(entry.name.as_str(), "LOCK" | "STORE.new" | "lost+found"))
+    {
+        let message = format!("{} is not a store, and not empty: it holds `{}`", root.display(), other.name);
+        return Err(Error::new(Kind::Format, message));
+    }
+    let staged = root.join("STORE.new");
+    match disk.remove_file(&staged) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let mut id = [0; 16];
+    disk.random(&mut id).map_err(io)?;
+    let file = disk.create(&staged).map_err(io)?;
+    file.write_at(0, &[&frame::pack(FrameKind::Store, STORE_LOCATION, &id)]).map_err(io)?;
+    file.sync_data().map_err(io)?;
+    disk.rename(&staged, path).map_err(io)?;
+    disk.sync_dir(root).map_err(io)?;
+    Ok(StoreId(id))
+}
+
+fn images(context: &Context) -> Result<HashMap<ImageId, ImageEntry>> {
+    let dir = context.images_dir();
+    let mut images = HashMap::new();
+    for entry in context.disk.list(&dir).map_err(|error| Error::io("list", &dir, error))? {
+        let Ok(id) = entry.name.parse::<ImageId>() else { continue };
+        let Some((generation, bytes)) = manifests::newest(context, &context.image_dir(id))? else { continue };
+        let location = Location { owner: id.0, number: generation };
+        let manifest = ImageManifest::unpack(location, &bytes).map_err(|damage| {
+            Error::new(
+                Kind::Format,
+                format!("the manifest of golden image {id} is {damage}; see `osvol store check`"),
+            )
+        })?;
+        images.insert(id, ImageEntry { manifest, generation, content: Weak::new() });
+    }
+    Ok(images)
+}
+
+fn volumes(context: &Context) -> Result<HashMap<VolumeId, VolumeEntry>> {
+    let dir = context.volumes_dir();
+    let mut volumes = HashMap::new();
+    for entry in context.disk.list(&dir).map_err(|error| Error::io("list", &dir, error))? {
+        let Ok(id) = entry.name.parse::<VolumeId>() else { continue };
+        let Some((generation, bytes)) = manifests::newest(context, &context.volume_dir(id))? else {
+            continue;
+        };
+        let location = Location { owner: id.0, number: generation };
+        let manifest = VolumeManifest::unpack(FrameKind::Volume, location, &bytes)
+            .map_err(|damage| format!("the manifest of volume {id} is {damage}; see `osvol store check`"));
+        let fault = manifest.as_ref().err().cloned();
+        volumes.insert(id, VolumeEntry { manifest, generation, open: None, opening: Arc::default(), fault });
+    }
+    Ok(volumes)
+}
+
+impl Store {
+    /// Removes what was never finished, and the rest of what was removed.
+    fn sweep(&self) -> Result<()> {
+        let context = &self.context;
+        sweep_all(context, &context.staging_dir(), |_| true)?;
+        let mut catalogue = self.catalogue.lock();
+        let gone: Vec<VolumeId> =
+            catalogue.volumes.iter().filter(|(_, entry)| entry.is_deleted()).map(|(id, _)| *id).collect();
+        for id in gone {
+            remove_tree(context, &context.volume_dir(id))?;
+            catalogue.volumes.remove(&id);
+        }
+        let gone: Vec<ImageId> =
+            catalogue.images.iter().filter(|(_, entry)| entry.manifest.deleted).map(|(id, _)| *id).collect();
+        for id in gone {
+            remove_tree(context, &context.image_dir(id))?;
+            catalogue.images.remove(&id);
+        }
+        // A directory without a manifest is a creation that was cut short.
+        let known: HashSet<String> = catalogue.volumes.keys().map(ToString::to_string).collect();
+        sweep_all(context, &context.volumes_dir(), |name| !known.contains(name))?;
+        let known: HashSet<String> = catalogue.images.keys().map(ToString::to_string).collect();
+        sweep_all(context, &context.images_dir(), |name| !known.contains(name))?;
+        let used: HashSet<String> =
+            catalogue.images.values().map(|entry| hex(&entry.manifest.digest)).collect();
+        sweep_all(context, &context.golden_dir(), |name| !used.contains(name))?;
+        match catalogue.layers_in_use() {
+            Some(used) => sweep_all(context, &context.layers_dir(), |name| {
+                name.parse::<LayerId>().is_ok_and(|id| !used.contains(&id))
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl VolumeEntry {
+    pub(super) fn is_deleted(&self) -> bool {
+        self.manifest.as_ref().is_ok_and(|manifest| manifest.deleted)
+    }
+}
+
+impl Catalogue {
+    /// Layers that some manifest names; `None` when a manifest cannot be read.
+    pub(super) fn layers_in_use(&self) -> Option<HashSet<LayerId>> {
+        let mut used = HashSet::new();
+        for entry in self.volumes.values() {
+            used.extend(entry.manifest.as_ref().ok()?.layers.iter().copied());
+        }
+        Some(used)
+    }
+}
+
+fn sweep_all(context: &Context, dir: &Path, goes: impl Fn(&str) -> bool) -> Result<()> {
+    for entry in context.disk.list(dir).map_err(|error| Error::io("list", dir, error))? {
+        if !goes(&entry.name) {
+            continue;
+        }
+        let path = dir.join(&entry.name);
+        if entry.is_dir {
+            remove_tree(context, &path)?;
+        } else {
+            context.disk.remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! Volumes of a store.
+
+use std::sync::Arc;
+
+use super::{Catalogue, Store, VolumeEntry, check_name, images::no_image, manifests};
+use crate::{
+    error::{Error, Kind, Result},
+    format::{
+        frame::{FrameKind, Location},
+        manifest::VolumeManifest,
+    },
+    ids::{ImageId, LayerId, VolumeId},
+    image::import::remove_tree,
+    layer::Layer,
+    limits::{SECTOR_BYTES, VOLUME_BYTES_MAX},
+    volume::{Stack, Volume},
+};
+
+/// What to make a volume of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVolume {
+    /// Its unique name.
+    pub name: String,
+    /// The golden image it is a clone of; without one it is empty.
+    pub image: Option<ImageId>,
+    /// Its size; the image's when none is given. Never smaller than the image.
+    pub size_bytes: Option<u64>,
+}
+
+/// Whether a volume can be trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// As far as is known.
+    Ok,
+    /// Not: the words say why.
+    Critical(String),
+}
+
+/// A volume, as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeInfo {
+    /// Its identifier.
+    pub id: VolumeId,
+    /// Its unique name.
+    pub name: String,
+    /// The golden image it lives on.
+    pub image: Option<ImageId>,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Bytes that it takes on disk beside its image.
+    pub allocated_bytes: u64,
+    /// Milliseconds since 1970.
+    pub created_unix_ms: u64,
+    /// Whether it can be trusted.
+    pub health: Health,
+    /// Whether it is open.
+    pub open: bool,
+}
+
+impl Store {
+    /// All volumes, by name.
+    pub fn volumes(&self) -> Vec<VolumeInfo> {
+        let ids: Vec<VolumeId> = self.catalogue.lock().volumes.keys().copied().collect();
+        let mut infos: Vec<_> = ids.into_iter().filter_map(|id| self.volume_info(id).ok()).collect();
+        infos.sort_by(|a, b| a.name.cmp(&b.name));
+        infos
+    }
+
+    /// One volume.
+    pub fn volume_info(&self, id: VolumeId) -> Result<VolumeInfo> {
+        let catalogue = self.catalogue.lock();
+        let entry = catalogue.volumes.get(&id).ok_or_else(|| no_volume(id))?;
+        let (manifest, fault, open) = (entry.manifest.clone(), entry.fault.clone(), entry.open.clone());
+        drop(catalogue);
+        let Ok(manifest) = manifest else { return Ok(unreadable(id, fault)) };
+        let poisoned = open.as_ref().is_some_and(|volume| volume.is_poisoned());
+        let fault = fault
+            .or_else(|| poisoned.then(|| "an earlier write or sync failed; reopen the volume".to_owned()));
+        let allocated = match &open {
+            Some(volume) => volume.allocated_bytes(),
+            None => manifest.layers.iter().try_fold(0, |sum, layer| Ok(sum + self.layer_bytes(*layer)?)),
+        };
+        let (allocated_bytes, fault) = match allocated {
+            Ok(bytes) => (bytes, fault),
+            Err(error) => (0, fault.or(Some(error.to_string()))),
+        };
+        Ok(VolumeInfo {
+            id,
+            name: manifest.name,
+            image: manifest.image,
+            size_bytes: manifest.size_bytes,
+            allocated_bytes,
+            created_unix_ms: manifest.created_unix_ms,
+            health: fault.map_or(Health::Ok, Health::Critical),
+            open: open.is_some(),
+        })
+    }
+
+    /// Creates a volume; the time it takes does not depend on its size. Durable when it returns.
+    pub fn create_volume(&self, new: NewVolume) -> Result<VolumeInfo> {
+        check_name(&new.name)?;
+        let size_bytes = self.catalogue.lock().begin_volume(&new)?;
+        let created = self.place_volume(&new, size_bytes);
+        self.catalogue.lock().volume_names.remove(&new.name);
+        self.volume_info(created?)
+    }
+
+    fn place_volume(&self, new: &NewVolume, size_bytes: u64) -> Result<VolumeId> {
+        let context = &self.context;
+        let id = VolumeId(context.random_id()?);
+        let manifest = VolumeManifest {
+            name: new.name.clone(),
+            size_bytes,
+            created_unix_ms: context.disk.unix_ms(),
+            image: new.image,
+            layers: vec![LayerId(context.random_id()?)],
+            parent: None,
+            deleted: false,
+        };
+        let bytes = manifest.pack(FrameKind::Volume, Location { owner: id.0, number: 1 });
+        // The image must not go between here and the entry below: it is held by its name in the catalogue.
+        let mut catalogue = self.catalogue.lock();
+        if let Some(image) = new.image
+            && !catalogue.images.contains_key(&image)
+        {
+            return Err(no_image(image));
+        }
+        let entry = VolumeEntry {
+            manifest: Ok(manifest),
+            generation: 1,
+            open: None,
+            opening: Arc::default(),
+            fault: None,
+        };
+        catalogue.volumes.insert(id, entry);
+        drop(catalogue);
+        let placed = manifests::create(context, &context.volumes_dir(), &context.volume_dir(id), &bytes);
+        if let Err(error) = placed {
+            self.catalogue.lock().volumes.remove(&id);
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    /// Opens a volume, recovering it where that is needed. May take its time: call it where waiting is allowed.
+    pub fn open_volume(&self, id: VolumeId) -> Result<Arc<Volume>> {
+        let opening = {
+            let catalogue = self.catalogue.lock();
+            let entry = catalogue.volumes.get(&id).ok_or_else(|| no_volume(id))?;
+            if let Some(volume) = &entry.open {
+                return Ok(volume.clone());
+            }
+            entry.opening.clone()
+        };
+        let _opening = opening.lock();
+        let manifest = {
+            let catalogue = self.catalogue.lock();
+            let entry = catalogue.volumes.get(&id).ok_or_else(|| no_volume(id))?;
+            if let Some(volume) = &entry.open {
+                return Ok(volume.clone());
+            }
+            entry.manifest.clone().map_err(|fault| Error::corrupt(0, fault))?
+        };
+        let opened = self.open_stack(&manifest);
+        let mut catalogue = self.catalogue.lock();
+        let entry = catalogue.volumes.get_mut(&id).ok_or_else(|| no_volume(id))?;
+        match opened {
+            Ok(stack) => {
+                let volume = Arc::new(Volume::new(&self.context, id, manifest.size_bytes, stack));
+                entry.open = Some(volume.clone());
+                entry.fault = None;
+                Ok(volume)
+            }
+            Err(error) => {
+                entry.fault = Some(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    fn open_stack(&self, manifest: &VolumeManifest) -> Result<Stack> {
+        let image = manifest.image.map(|image| self.content(image)).transpose()?;
+        let no_layers = || Error::new(Kind::Format, "a volume without layers");
+        let (top, below) = manifest.layers.split_last().ok_or_else(no_layers)?;
+        let below = below.iter().rev().map(|id| self.shared_layer(*id)).collect::<Result<Vec<_>>>()?;
+        let (top, _) = Layer::open(&self.context, *top)?;
+        Ok(Stack { top, below, image })
+    }
+
+    /// A frozen layer, open once however many volumes lie on it.
+    fn shared_layer(&self, id: LayerId) -> Result<Arc<Layer>> {
+        let _sharing = self.sharing.lock();
+        if let Some(layer) = self.catalogue.lock().layers.get(&id).and_then(std::sync::Weak::upgrade) {
+            return Ok(layer);
+        }
+        let (layer, _) = Layer::open(&self.context, id)?;
+        self.catalogue.lock().layers.insert(id, Arc::downgrade(&layer));
+        Ok(layer)
+    }
+
+    /// Closes a volume that nobody uses: durable, its map written down. Opening it again reads it anew, which is
+    /// also how a poisoned volume comes back.
+    pub fn close_volume(&self, id: VolumeId) -> Result<()> {
+        let opening = self.catalogue.lock().volumes.get(&id).ok_or_else(|| no_volume(id))?.opening.clone();
+        // Nobody opens it while it is being written down: a layer has one writer.
+        let _opening = opening.lock();
+        match self.take_unused(id)? {
+            Some(volume) if !volume.is_poisoned() => volume.checkpoint(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the open volume out of the catalogue, if it is open; refuses while somebody uses it.
+    fn take_unused(&self, id: VolumeId) -> Result<Option<Arc<Volume>>> {
+        let mut catalogue = self.catalogue.lock();
+        let entry = catalogue.volumes.get_mut(&id).ok_or_else(|| no_volume(id))?;
+        let Some(volume) = entry.open.take() else { return Ok(None) };
+        if Arc::strong_count(&volume) > 1 {
+            entry.open = Some(volume);
+            return Err(Error::new(Kind::InUse, format!("volume {id} is in use")));
+        }
+        Ok(Some(volume))
+    }
+
+    /// Removes a volume that nobody uses. Its space comes back.
+    pub fn remove_volume(&self, id: VolumeId) -> Result<()> {
+        let mut catalogue = self.catalogue.lock();
+        let entry = catalogue.volumes.get_mut(&id).ok_or_else(|| no_volume(id))?;
+        if entry.open.as_ref().is_some_and(|volume| Arc::strong_count(volume) > 1) {
+            return Err(Error::new(Kind::InUse, format!("volume {id} is in use")));
+        }
+        let manifest = entry.manifest.clone().map_err(|fault| Error::corrupt(0, fault))?;
+        let generation = entry.generation + 1;
+        let layers = manifest.layers.clone();
+        let manifest = VolumeManifest { deleted: true, ..manifest };
+        let bytes = manifest.pack(FrameKind::Volume, Location { owner: id.0, number: generation });
+        let dir = self.context.volume_dir(id);
+        manifests::replace(&self.context, &dir, generation, &bytes)?;
+        catalogue.volumes.remove(&id);
+        let used = catalogue.layers_in_use();
+        drop(catalogue);
+        // It is removed; what cannot be swept now is swept at the next opening.
+        for layer in
+            layers.into_iter().filter(|layer| used.as_ref().is_some_and(|used| !used.contains(layer)))
+        {
+            drop(remove_tree(&self.context, &self.context.layer_dir(layer)));
+        }
+        drop(remove_tree(&self.context, &dir));
+        Ok(())
+    }
+
+    fn layer_bytes(&self, id: LayerId) -> Result<u64> {
+        let dir = self.context.layer_dir(id);
+        let disk = &self.context.disk;
+        let names = match disk.list(&dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(Error::io("list", &dir, error)),
+        };
+        names.iter().try_fold(0, |sum, entry| {
+            let path = dir.join(&entry.name);
+            let bytes = disk.open(&path, false).and_then(|file| file.allocated_bytes());
+            Ok(sum + bytes.map_err(|error| Error::io("stat", &path, error))?)
+        })
+    }
+}
+
+fn no_volume(id: VolumeId) -> Error {
+    Error::new(Kind::NotFound, format!("no volume {id}"))
+}
+
+fn unreadable(id: VolumeId, fault: Option<String>) -> VolumeInfo {
+    VolumeInfo {
+        id,
+        name: format!("damaged-{id}"),
+        image: None,
+        size_bytes: 0,
+        allocated_bytes: 0,
+        created_unix_ms: 0,
+        health: Health::Critical(fault.unwrap_or_default()),
+        open: false,
+    }
+}
+
+impl Catalogue {
+    /// Checks everything and takes the name; gives the size.
+    fn begin_volume(&mut self, new: &NewVolume) -> Result<u64> {
+        let named =
+            |entry: &VolumeEntry| entry.manifest.as_ref().is_ok_and(|manifest| manifest.name == new.name);
+        if self.volumes.values().any(named) || self.volume_names.contains(&new.name) {
+            return Err(Error::new(Kind::Exists, format!("a volume `{}` exists", new.name)));
+        }
+        let image_bytes = match new.image {
+            Some(id) => self.images.get(&id).ok_or_else(|| no_image(id))?.manifest.size_bytes,
+            None => 0,
+        };
+        let size_bytes = check_size(new.size_bytes.unwrap_or(image_bytes), image_bytes)?;
+        self.volume_names.insert(new.name.clone());
+        Ok(size_bytes)
+    }
+}
+
+fn check_size(size_bytes: u64, image_bytes: u64) -> Result<u64> {
+    let refuse = |message: String| Err(Error::new(Kind::Invalid, message));
+    if size_bytes == 0 {
+        return refuse("a volume without a golden image needs a size".to_owned());
+    }
+    if size_bytes < image_bytes {
+        return refuse(format!("{size_bytes} bytes are fewer than the {image_bytes} of the golden image"));
+    }
+    if size_bytes % SECTOR_BYTES != 0 {
+        return refuse(format!("a size of {size_bytes} bytes is no multiple of {SECTOR_BYTES}"));
+    }
+    if size_bytes > VOLUME_BYTES_MAX {
+        return refuse(format!("{size_bytes} bytes are more than the largest volume, {VOLUME_BYTES_MAX}"));
+    }
+    Ok(size_bytes)
+}

@@ -1,0 +1,155 @@
+//! A volume: a stack of layers on a golden image. The top layer takes the writes; a block is read from the first
+//! layer that has it, else from the image, and past the image's end it is zeros.
+
+mod change;
+
+mod read;
+
+pub use change::ATOMIC_BYTES_MAX;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::RwLock;
+
+use crate::{
+    context::Context,
+    disk::Wait,
+    error::{Error, Kind, Result},
+    ids::VolumeId,
+    image::Image,
+    layer::{Layer, WriteGuard},
+    limits::{BLOCK_BYTES, SECTOR_BYTES},
+};
+
+/// An open volume. All calls may be made from any number of threads.
+///
+/// Offsets and lengths are in bytes and multiples of 512.
+pub struct Volume {
+    pub(crate) id: VolumeId,
+    #[expect(dead_code, reason = "snapshots will write manifests through it")]
+    pub(crate) context: Arc<Context>,
+    stack: RwLock<Arc<Stack>>,
+    size_bytes: AtomicU64,
+}
+
+/// What a volume is made of, from the top down.
+pub(crate) struct Stack {
+    pub top: Arc<Layer>,
+    /// Frozen layers.
+    pub below: Vec<Arc<Layer>>,
+    pub image: Option<Arc<Image>>,
+}
+
+/// Whether a range holds blocks of its own or reads from below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allocation {
+    /// Data, in an overlay or in the golden image.
+    Mapped,
+    /// Nothing: reads zeros and takes no space.
+    Deallocated,
+}
+
+impl Volume {
+    pub(crate) fn new(context: &Arc<Context>, id: VolumeId, size_bytes: u64, stack: Stack) -> Self {
+        let (context, size_bytes) = (context.clone(), AtomicU64::new(size_bytes));
+        Self { id, context, stack: RwLock::new(Arc::new(stack)), size_bytes }
+    }
+
+    /// Its identifier.
+    #[must_use]
+    pub fn id(&self) -> VolumeId {
+        self.id
+    }
+
+    /// Size in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes.load(Ordering::Acquire)
+    }
+
+    /// Whether an earlier failed write or sync forbids writing until the volume is opened anew.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.stack().top.is_poisoned()
+    }
+
+    /// Bytes that its layers take on disk.
+    pub fn allocated_bytes(&self) -> Result<u64> {
+        let stack = self.stack();
+        std::iter::once(&stack.top)
+            .chain(&stack.below)
+            .try_fold(0, |sum, layer| Ok(sum + layer.allocated_bytes()?))
+    }
+
+    /// Bytes of blocks that were written here and are still mapped.
+    #[must_use]
+    pub fn mapped_bytes(&self) -> u64 {
+        let stack = self.stack();
+        std::iter::once(&stack.top).chain(&stack.below).map(|layer| layer.mapped_blocks() * BLOCK_BYTES).sum()
+    }
+
+    /// Returns once everything that was acknowledged before the call survives a power cut.
+    pub fn flush(&self) -> Result<()> {
+        self.stack().top.flush()
+    }
+
+    /// Writes the top layer's map down, so that the next opening is quick.
+    pub fn checkpoint(&self) -> Result<()> {
+        let stack = self.stack();
+        stack.top.flush()?;
+        stack.top.checkpoint()
+    }
+
+    /// Bytes of blocks that were overwritten or trimmed and not given back yet.
+    #[must_use]
+    pub fn garbage_bytes(&self) -> u64 {
+        self.stack().top.garbage_blocks() * BLOCK_BYTES
+    }
+
+    /// Gives the space of overwritten and trimmed blocks back to the file system; returns the bytes of blocks.
+    pub fn reclaim(&self) -> Result<u64> {
+        Ok(self.stack().top.reclaim()? * BLOCK_BYTES)
+    }
+
+    /// What the volume is made of now. A snapshot replaces it; who reads goes on with what he has.
+    fn stack(&self) -> Arc<Stack> {
+        self.stack.read().clone()
+    }
+
+    /// Calls `change` with the right to change the top layer, in the stack it belongs to.
+    fn changing<T>(&self, change: impl FnOnce(&Stack, &mut WriteGuard<'_>) -> Result<T>) -> Result<T> {
+        loop {
+            let stack = self.stack();
+            if let Some(mut guard) = stack.top.write_guard()? {
+                return change(&stack, &mut guard);
+            }
+            // Frozen by a snapshot that is just now putting another layer on top.
+            std::thread::yield_now();
+        }
+    }
+
+    /// Bytes of the range that lie inside; an error when not all do or they are not whole sectors.
+    fn check_range(&self, offset: u64, bytes: u64) -> Result<()> {
+        if offset % SECTOR_BYTES != 0 || bytes % SECTOR_BYTES != 0 {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("{bytes} bytes at {offset} are not whole sectors"),
+            ));
+        }
+        match offset.checked_add(bytes) {
+            Some(end) if end <= self.size_bytes() => Ok(()),
+            _ => {
+                let size = self.size_bytes();
+                Err(Error::new(Kind::OutOfRange, format!("{bytes} bytes at {offset} of a volume of {size}")))
+            }
+        }
+    }
+
+    /// Reads one whole block, whatever the volume's size.
+    fn read_block(stack: &Stack, lba: u32, out: &mut [u8], wait: Wait) -> Result<()> {
+        stack.read_blocks(lba, out, wait)
+    }
+}

@@ -1,0 +1,196 @@
+//! The store on a real directory: what is written is read, also after the process was killed.
+
+use std::{ops::ControlFlow, path::Path, sync::Arc};
+
+use cow::{Allocation, ImageId, Kind, NewVolume, Store, Volume, VolumeId, Wait};
+
+const BLOCK: usize = 4096;
+
+fn pattern(seed: u8, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|n| (n as u8).wrapping_mul(31).wrapping_add(seed)).collect()
+}
+
+fn import(store: &Store, name: &str, content: &[u8]) -> cow::Result<ImageId> {
+    let import = store.begin_import(name)?;
+    import.write_at(0, content)?;
+    Ok(store.finish_import(import, "raw", &mut |_, _| ControlFlow::Continue(()))?.id)
+}
+
+fn clone(
+    store: &Store,
+    name: &str,
+    image: Option<ImageId>,
+    size_bytes: Option<u64>,
+) -> cow::Result<VolumeId> {
+    Ok(store.create_volume(NewVolume { name: name.into(), image, size_bytes })?.id)
+}
+
+fn read(volume: &Volume, offset: u64, bytes: usize) -> Vec<u8> {
+    let mut out = vec![0xee; bytes];
+    volume.read(offset, &mut out, Wait::Yes).unwrap();
+    out
+}
+
+/// What a kill leaves: nothing is closed, the lock goes with the process.
+fn killed(store: Arc<Store>) {
+    drop(store);
+}
+
+fn reopened(path: &Path, id: VolumeId) -> (Arc<Store>, Arc<Volume>) {
+    let store = Store::open(path).unwrap();
+    let volume = store.open_volume(id).unwrap();
+    (store, volume)
+}
+
+#[test]
+fn a_clone_reads_its_image_and_zeros_past_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let content = pattern(7, 3 * BLOCK + 512);
+    let image = import(&store, "golden", &content).unwrap();
+    let id = clone(&store, "v", Some(image), Some(1 << 20)).unwrap();
+    let volume = store.open_volume(id).unwrap();
+    assert_eq!(read(&volume, 0, content.len()), content);
+    assert_eq!(read(&volume, content.len() as u64, 4096), vec![0; 4096]);
+    assert_eq!(read(&volume, 512, 1024), content[512..1536]);
+}
+
+#[test]
+fn acknowledged_writes_survive_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let image = import(&store, "golden", &pattern(7, 64 * BLOCK)).unwrap();
+    let id = clone(&store, "v", Some(image), None).unwrap();
+    killed(store);
+    let mut want = pattern(7, 64 * BLOCK);
+    for seed in 1..6_u8 {
+        let (store, volume) = reopened(dir.path(), id);
+        assert_eq!(read(&volume, 0, want.len()), want, "before round {seed}");
+        let data = pattern(seed, 3 * BLOCK + 1024);
+        let offset = usize::from(seed) * 5 * 512;
+        volume.write(offset as u64, &[&data[..700], &data[700..]], Wait::Yes).unwrap();
+        want[offset..offset + data.len()].copy_from_slice(&data);
+        let at = 40 * BLOCK + usize::from(seed) * BLOCK;
+        volume.trim(at as u64 - 512, 6144, Wait::Yes).unwrap();
+        want[at - 512..at - 512 + 6144].fill(0);
+        assert_eq!(read(&volume, 0, want.len()), want);
+        drop(volume);
+        killed(store);
+    }
+}
+
+#[test]
+fn a_second_opener_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(Store::open(dir.path()).err().map(|error| error.kind()), Some(Kind::Locked));
+    drop(store);
+    Store::open(dir.path()).unwrap();
+}
+
+#[test]
+fn names_and_sizes_are_checked_and_nothing_is_left_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let image = import(&store, "golden", &pattern(1, 2 * BLOCK)).unwrap();
+    let kind = |result: cow::Result<VolumeId>| result.err().map(|error| error.kind());
+    assert_eq!(kind(clone(&store, "a/b", Some(image), None)), Some(Kind::Invalid));
+    assert_eq!(kind(clone(&store, "", Some(image), None)), Some(Kind::Invalid));
+    assert_eq!(kind(clone(&store, "v", Some(image), Some(4096))), Some(Kind::Invalid));
+    assert_eq!(kind(clone(&store, "v", None, None)), Some(Kind::Invalid));
+    clone(&store, "v", Some(image), None).unwrap();
+    assert_eq!(kind(clone(&store, "v", Some(image), None)), Some(Kind::Exists));
+    assert_eq!(import(&store, "golden", &[1; 512]).err().map(|error| error.kind()), Some(Kind::Exists));
+    assert_eq!(import(&store, "odd", &[1; 513]).err().map(|error| error.kind()), Some(Kind::Invalid));
+    assert_eq!(store.remove_image(image).err().map(|error| error.kind()), Some(Kind::InUse));
+    assert_eq!(std::fs::read_dir(dir.path().join("staging")).unwrap().count(), 0);
+    assert_eq!((store.images().unwrap().len(), store.volumes().len()), (1, 1));
+}
+
+#[test]
+fn what_is_removed_is_gone_and_its_space_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let image = import(&store, "golden", &pattern(1, 64 * BLOCK)).unwrap();
+    let same = import(&store, "twin", &pattern(1, 64 * BLOCK)).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path().join("golden")).unwrap().count(), 1, "same content, one copy");
+    let id = clone(&store, "v", Some(image), None).unwrap();
+    let volume = store.open_volume(id).unwrap();
+    volume.write(0, &[&pattern(9, 8 * BLOCK)], Wait::Yes).unwrap();
+    volume.flush().unwrap();
+    assert!(store.volume_info(id).unwrap().allocated_bytes >= 8 * 4096);
+    assert_eq!(store.remove_volume(id).err().map(|error| error.kind()), Some(Kind::InUse));
+    drop(volume);
+    store.remove_volume(id).unwrap();
+    store.remove_image(image).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path().join("golden")).unwrap().count(), 1, "the twin has it still");
+    store.remove_image(same).unwrap();
+    for name in ["golden", "images", "volumes", "layers", "staging"] {
+        assert_eq!(std::fs::read_dir(dir.path().join(name)).unwrap().count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn trimmed_space_comes_back_and_reads_zeros_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let image = import(&store, "golden", &pattern(1, 64 * BLOCK)).unwrap();
+    let id = clone(&store, "v", Some(image), Some(1 << 30)).unwrap();
+    let volume = store.open_volume(id).unwrap();
+    let data = pattern(3, 1 << 20);
+    for n in 0..100 {
+        volume.write(n << 20, &[&data], Wait::Yes).unwrap();
+    }
+    volume.flush().unwrap();
+    let full = volume.allocated_bytes().unwrap();
+    assert!(full >= 100 << 20);
+    volume.trim(0, 99 << 20, Wait::Yes).unwrap();
+    volume.reclaim().unwrap();
+    assert!(volume.allocated_bytes().unwrap() < 4 << 20, "{}", volume.allocated_bytes().unwrap());
+    let check = |volume: &Volume| {
+        assert_eq!(read(volume, 0, 128 * BLOCK), vec![0; 128 * BLOCK]);
+        assert_eq!(read(volume, 99 << 20, 1 << 20), data);
+        let status = volume.block_status(0, 1 << 30).unwrap();
+        let want = [
+            (99 << 20, Allocation::Deallocated),
+            (1 << 20, Allocation::Mapped),
+            (924 << 20, Allocation::Deallocated),
+        ];
+        assert_eq!(status, want);
+    };
+    check(&volume);
+    drop((volume, store));
+    let (_store, volume) = reopened(dir.path(), id);
+    check(&volume);
+}
+
+#[test]
+fn compare_and_write_writes_only_what_it_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let id = clone(&store, "v", None, Some(1 << 20)).unwrap();
+    let volume = store.open_volume(id).unwrap();
+    volume.write(512, &[&[5; 512]], Wait::Yes).unwrap();
+    assert_eq!(volume.compare_and_write(512, &[5; 512], &[6; 512], Wait::Yes).unwrap(), None);
+    let mut almost = [6; 512];
+    almost[77] = 0;
+    assert_eq!(volume.compare_and_write(512, &almost, &[7; 512], Wait::Yes).unwrap(), Some(77));
+    assert_eq!(read(&volume, 512, 512), [6; 512]);
+    assert_eq!((read(&volume, 0, 512), read(&volume, 1024, 512)), (vec![0; 512], vec![0; 512]));
+}
+
+#[test]
+fn a_rotten_block_is_an_error_with_its_address() {
+    use std::os::unix::fs::FileExt;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let id = clone(&store, "v", None, Some(1 << 20)).unwrap();
+    let volume = store.open_volume(id).unwrap();
+    volume.write(8 * 4096, &[&pattern(3, 4 * BLOCK)], Wait::Yes).unwrap();
+    let layer = std::fs::read_dir(dir.path().join("layers")).unwrap().next().unwrap().unwrap().path();
+    let segment = std::fs::OpenOptions::new().write(true).open(layer.join("seg-0000000000000000")).unwrap();
+    segment.write_all_at(&[0xff], (1 << 20) + 2 * 4096 + 100).unwrap();
+    let error = volume.read(8 * 4096, &mut vec![0; 4 * BLOCK], Wait::Yes).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt { offset: 10 * 4096 });
+    assert_eq!(read(&volume, 8 * 4096, 2 * BLOCK), pattern(3, 4 * BLOCK)[..2 * BLOCK]);
+}
