@@ -246,7 +246,7 @@ class Tgt(Target):
             stale.unlink()
         # A second --iscsi replaces the first: one list.
         portals = ",".join(f"portal={portal}" for portal in self.portals)
-        self.spawn(["tgtd", "-f", "--iscsi", portals], env=self.environment(), start_new_session=True)
+        self.spawn(["tgtd", "-f", "--iscsi", portals], env=self.environment())
         self.wait_ready(lambda: self.adm("--op", "show", "--mode", "system", check=False).returncode == 0)
         for number, volume in enumerate(self.volumes, 1):
             self.export(number, volume)

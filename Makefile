@@ -1,0 +1,45 @@
+# osvol: the commands of daily work. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+export IMAGE VOLUME PORT FIRMWARE
+
+.PHONY: help deps build run boot stop check test bench bench-quick clean-demo
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install the Debian packages that running and testing need (root or sudo)
+	@tests/rig/install-deps.sh build run test
+
+build: ## build osvold and osvol (release)
+	@tests/rig/install-deps.sh build
+	cargo build --release --locked
+
+run: ## osvold on loopback, a golden image, a volume cloned from it (IMAGE= PORT= VOLUME=)
+	@tests/rig/install-deps.sh build run
+	cargo build --release --locked
+	@tests/rig/demo.sh run
+
+boot: ## boot a machine without a disk from that volume, in this terminal (FIRMWARE=uefi)
+	@tests/rig/demo.sh boot
+
+stop: ## end the osvold of `make run`
+	@tests/rig/demo.sh stop
+
+check: ## the fast tests: format, lints, crate arrows, unit tests
+	@tests/run.py check
+
+test: ## every test; installs what they need
+	@tests/rig/install-deps.sh build run test
+	@tests/run.py test
+
+bench: ## osvold beside Debian's tgt: rates, ratios, CPU
+	@tests/rig/install-deps.sh build run test
+	cargo build --release --locked --workspace
+	@benches/compare.py $(BENCH)
+
+bench-quick: ## the same in a minute, with the public clients alone
+	@$(MAKE) --no-print-directory bench BENCH=--quick
+
+clean-demo: stop ## remove what `make run` has made
+	@rm -rf var
