@@ -1,3 +1,0 @@
-//! osvol: the command line of osvold.
-
-fn main() {}

@@ -1,0 +1,128 @@
+//! The command line as a type. Help, completions and man pages are made from it.
+
+use std::path::PathBuf;
+
+use api::Name;
+use clap::{Parser, Subcommand, ValueEnum};
+use config::Size;
+
+/// Manages golden images and OS volumes of osvold, an iSCSI target for machines that boot from the network.
+#[derive(Debug, Parser)]
+#[command(name = "osvol", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Args {
+    /// Control socket of the daemon.
+    #[arg(long, global = true, value_name = "PATH", env = "OSVOL_CONTROL", default_value = config::CONTROL_SOCKET)]
+    pub(crate) control: PathBuf,
+    /// Print the API's own JSON instead of tables.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Golden images: the immutable disks that OS volumes are copies of.
+    #[command(subcommand, visible_alias = "images")]
+    Image(ImageCommand),
+    /// OS volumes: the disks that machines boot from.
+    #[command(subcommand, visible_alias = "volumes")]
+    Volume(VolumeCommand),
+    /// Shows how the daemon and its store are.
+    Status,
+    /// Writes shell completions to standard output.
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Writes man pages into a directory.
+    #[command(hide = true)]
+    Man {
+        /// The directory.
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Adds a disk image as a golden image. Holes in the file stay holes and are not sent.
+    Add {
+        /// Name of the golden image: letters, digits, '.', '_' and '-'.
+        #[arg(value_parser = Name::parse)]
+        name: Name,
+        /// The disk image: raw or qcow2.
+        file: PathBuf,
+        /// Format of the file.
+        #[arg(long, value_enum, default_value_t = Format::Auto)]
+        format: Format,
+    },
+    /// Lists golden images.
+    #[command(visible_alias = "ls")]
+    List,
+    /// Shows one golden image.
+    Show {
+        /// Name or id.
+        name: String,
+    },
+    /// Removes a golden image that no volume uses.
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Name or id.
+        name: String,
+    },
+}
+
+/// How the daemon is to read the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// By its first bytes.
+    Auto,
+    /// Byte for byte the disk.
+    Raw,
+    /// QEMU's copy-on-write format.
+    Qcow2,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeCommand {
+    /// Creates an OS volume as a copy of a golden image, at once, whatever its size.
+    Create {
+        /// Name of the volume: letters, digits, '.', '_' and '-'.
+        #[arg(value_parser = Name::parse)]
+        name: Name,
+        /// Golden image to copy, by name or id. Without it the volume is empty and needs --size.
+        #[arg(long, required_unless_present = "size")]
+        image: Option<String>,
+        /// Size such as 40GiB or 512M; the golden image's if not given. What lies past the image reads zeros.
+        #[arg(long)]
+        size: Option<Size>,
+    },
+    /// Lists OS volumes.
+    #[command(visible_alias = "ls")]
+    List,
+    /// Shows one OS volume, and how to connect to it.
+    Show {
+        /// Name or id.
+        name: String,
+    },
+    /// Removes an OS volume and its data. Refused while an initiator is logged in.
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Name or id.
+        name: String,
+        /// Remove it even though initiators are logged in: their disk vanishes under them.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,148 @@
+//! Requests to the daemon. One connection each: on a Unix socket it costs microseconds.
+
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use api::{Code, Refusal};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::failure::Failure;
+use crate::http::{Body, ChunkedWriter, Response};
+
+/// Largest answer that is kept in memory: 100,000 volumes and more.
+const ANSWER_BYTES_MAX: u64 = 256 << 20;
+
+/// The daemon, as seen from here.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+/// An answer in both forms: as it came, for `--json`, and as its type.
+#[derive(Debug)]
+pub(crate) struct Answer<T> {
+    pub(crate) json: String,
+    pub(crate) value: T,
+}
+
+impl Client {
+    pub(crate) fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, Failure> {
+        self.typed(self.exchange("GET", path, b"")?)
+    }
+
+    pub(crate) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Answer<T>, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| self.protocol(error.to_string()))?;
+        self.typed(self.exchange("POST", path, &body)?)
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Result<(), Failure> {
+        self.exchange("DELETE", path, b"").map(drop)
+    }
+
+    fn typed<T: DeserializeOwned>(&self, json: String) -> Result<Answer<T>, Failure> {
+        let value = serde_json::from_str(&json).map_err(|error| self.protocol(error.to_string()))?;
+        Ok(Answer { json, value })
+    }
+
+    fn exchange(&self, method: &str, path: &str, body: &[u8]) -> Result<String, Failure> {
+        let mut stream = self.connect()?;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: osvold\r\nAccept: application/json\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body].concat()).map_err(|e| self.broken(e))?;
+        let response = Response::read(stream).map_err(|e| self.broken(e))?;
+        self.accept(response)
+    }
+
+    /// Sends a body of unknown length that `write` makes, and gives the answer's body to be read as it comes.
+    ///
+    /// The daemon may refuse before the body is sent (it is asked first), or while it is.
+    pub(crate) fn upload(
+        &self,
+        path: &str,
+        content_type: &str,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), UploadError>,
+    ) -> Result<BufReader<Body<UnixStream>>, Failure> {
+        let mut stream = self.connect()?;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: osvold\r\nAccept: {}, application/json\r\nContent-Type: {content_type}\r\n\
+             Transfer-Encoding: chunked\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+            api::NDJSON
+        );
+        stream.write_all(head.as_bytes()).map_err(|e| self.broken(e))?;
+        let sender = stream.try_clone().map_err(|e| self.broken(e))?;
+        let mut response = Response::read(stream).map_err(|e| self.broken(e))?;
+        let mut sent = Ok(());
+        if response.status == 100 {
+            let mut body = ChunkedWriter::new(sender);
+            sent = match write(&mut body) {
+                Ok(()) => body.end(),
+                Err(UploadError::Send(error)) => Err(error),
+                Err(UploadError::Source(failure)) => return Err(failure),
+            };
+            // Whatever became of sending, the daemon's own words say more.
+            response = match (response.next(), &sent) {
+                (Ok(response), _) => response,
+                (Err(_), Err(error)) => {
+                    return Err(self.broken(io::Error::new(error.kind(), error.to_string())));
+                }
+                (Err(error), Ok(())) => return Err(self.broken(error)),
+            };
+        }
+        if response.status >= 300 || !response.content_type.starts_with(api::NDJSON) {
+            self.accept(response)?;
+            return Err(sent
+                .err()
+                .map_or_else(|| self.protocol("an answer without progress"), |e| self.broken(e)));
+        }
+        Ok(response.body())
+    }
+
+    fn connect(&self) -> Result<UnixStream, Failure> {
+        UnixStream::connect(&self.socket)
+            .map_err(|source| Failure::Connect { socket: self.socket.clone(), source })
+    }
+
+    /// The whole body of an answer, or the refusal that it is.
+    fn accept(&self, response: Response<UnixStream>) -> Result<String, Failure> {
+        let status = response.status;
+        let mut text = String::new();
+        response.body().take(ANSWER_BYTES_MAX).read_to_string(&mut text).map_err(|e| self.broken(e))?;
+        if status < 300 {
+            return Ok(text);
+        }
+        let refusal = serde_json::from_str(&text).unwrap_or_else(|_| {
+            Refusal::new(Code::Unknown, format!("osvold answered HTTP {status}")).details(text)
+        });
+        Err(Failure::Refused(Box::new(refusal)))
+    }
+
+    pub(crate) fn broken(&self, source: io::Error) -> Failure {
+        Failure::Broken { socket: self.socket.clone(), source }
+    }
+
+    pub(crate) fn protocol(&self, what: impl Into<String>) -> Failure {
+        Failure::Protocol { socket: self.socket.clone(), what: what.into() }
+    }
+}
+
+/// Why a body could not be sent to its end.
+#[derive(Debug)]
+pub(crate) enum UploadError {
+    /// The daemon does not take it.
+    Send(io::Error),
+    /// The file cannot be read.
+    Source(Failure),
+}

@@ -1,0 +1,130 @@
+//! `osvol image`.
+
+use std::cell::RefCell;
+use std::io::BufRead;
+use std::path::Path;
+
+use api::{Collection, GoldenImage, Name, Phase, Progress, upload};
+use config::Size;
+
+use super::{counted, facts, resource};
+use crate::args::{Format, ImageCommand};
+use crate::client::Client;
+use crate::extents::Source;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::progress::Meter;
+use crate::table::{Column, Table};
+
+pub(crate) fn run(command: &ImageCommand, client: &Client, output: &Output) -> Result<(), Failure> {
+    match command {
+        ImageCommand::Add { name, file, format } => add(client, output, name, file, *format),
+        ImageCommand::List => list(client, output),
+        ImageCommand::Show { name } => show(client, output, name),
+        ImageCommand::Remove { name } => remove(client, output, name),
+    }
+}
+
+fn add(client: &Client, output: &Output, name: &Name, file: &Path, format: Format) -> Result<(), Failure> {
+    let source = Source::open(file)?;
+    let total = source.data_bytes()?;
+    let meter = RefCell::new(Meter::new(output.json));
+    let format = match format {
+        Format::Auto => "auto",
+        Format::Raw => "raw",
+        Format::Qcow2 => "qcow2",
+    };
+    let path = format!("{}?name={name}&format={format}", api::GOLDEN_IMAGES);
+    let mut done = 0;
+    let answer = client.upload(&path, upload::MEDIA_TYPE, |out| {
+        source.send(out, |bytes| {
+            done += bytes;
+            meter.borrow_mut().at(Phase::Uploading, done, total);
+        })
+    });
+    let image = answer.and_then(|lines| follow(client, lines, &mut meter.borrow_mut()));
+    meter.borrow().finish();
+    let image = image?;
+    match output.json {
+        true => output.text(&serde_json::to_string_pretty(&image).unwrap_or_default()),
+        false => output.text(&format!(
+            "golden image {} added: {}, {} in the store",
+            image.name,
+            Size::from_bytes(image.size),
+            Size::from_bytes(image.allocated_bytes)
+        )),
+    }
+}
+
+/// Reads progress until the last line, which is the image or the refusal.
+fn follow(client: &Client, lines: impl BufRead, meter: &mut Meter) -> Result<GoldenImage, Failure> {
+    for line in lines.lines() {
+        let line = line.map_err(|error| client.broken(error))?;
+        match serde_json::from_str(&line).map_err(|error| client.protocol(error.to_string()))? {
+            Progress::Step { phase, done_bytes, total_bytes } => meter.at(phase, done_bytes, total_bytes),
+            Progress::GoldenImage(image) => return Ok(*image),
+            Progress::Error(refusal) => return Err(Failure::Refused(Box::new(refusal))),
+        }
+    }
+    Err(client.protocol("progress without a result"))
+}
+
+fn list(client: &Client, output: &Output) -> Result<(), Failure> {
+    let answer =
+        client.get::<Collection<GoldenImage>>(&format!("{}?start=0&count=-1", api::GOLDEN_IMAGES))?;
+    if output.json {
+        return output.text(&answer.json);
+    }
+    let mut table = Table::new(&[
+        Column::Left("NAME"),
+        Column::Left("HEALTH"),
+        Column::Right("SIZE"),
+        Column::Right("ALLOCATED"),
+        Column::Left("FORMAT"),
+        Column::Right("VOLUMES"),
+        Column::Left("ADDED"),
+    ]);
+    for image in answer.value.members {
+        table.row(vec![
+            image.name,
+            image.status.to_string(),
+            Size::from_bytes(image.size).to_string(),
+            Size::from_bytes(image.allocated_bytes).to_string(),
+            image.source_format,
+            image.os_volumes.to_string(),
+            image.created,
+        ]);
+    }
+    output.table(&table)
+}
+
+fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
+    let answer = client.get::<GoldenImage>(&resource(api::GOLDEN_IMAGES, name)?)?;
+    if output.json {
+        return output.text(&answer.json);
+    }
+    let image = answer.value;
+    output.text(&facts(&[
+        ("Name", image.name),
+        ("Id", image.id),
+        ("Health", image.status.to_string()),
+        ("State", image.state),
+        ("Size", format!("{} ({} bytes)", Size::from_bytes(image.size), image.size)),
+        (
+            "Allocated",
+            format!("{} ({} bytes)", Size::from_bytes(image.allocated_bytes), image.allocated_bytes),
+        ),
+        ("Made from", image.source_format),
+        ("Digest", image.check_sum),
+        ("Used by", counted(image.os_volumes, "volume")),
+        ("Added", image.created),
+    ]))
+}
+
+fn remove(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
+    client.delete(&resource(api::GOLDEN_IMAGES, name)?)?;
+    match output.json {
+        true => Ok(()),
+        false => output.text(&format!("golden image {name} removed")),
+    }
+}

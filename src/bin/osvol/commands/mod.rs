@@ -1,0 +1,45 @@
+//! The commands.
+
+pub(crate) mod image;
+pub(crate) mod status;
+pub(crate) mod volume;
+
+use crate::failure::Failure;
+
+/// Path of a resource by the name or id that a user gave. What could not be a name never gets into a path.
+fn resource(collection: &str, name_or_id: &str) -> Result<String, Failure> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let plausible =
+        name_or_id.starts_with(|c: char| c.is_ascii_alphanumeric()) && name_or_id.chars().all(allowed);
+    match plausible {
+        true => Ok(format!("{collection}/{name_or_id}")),
+        false => Err(Failure::BadName(name_or_id.to_owned())),
+    }
+}
+
+/// `1 session`, `2 sessions`.
+fn counted(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+/// `label:   value` lines that line up.
+fn facts(facts: &[(&str, String)]) -> String {
+    let width = facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0) + 1;
+    facts.iter().map(|(label, value)| format!("{:<width$} {value}\n", format!("{label}:"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_a_name_never_gets_into_a_path() {
+        assert_eq!(resource("/c", "web-01").unwrap(), "/c/web-01");
+        for bad in ["", "a/b", "..", "a?force=True", "a b", "a\r\nX: y", "ä"] {
+            assert!(resource("/c", bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `osvol volume`.
+
+use api::{Collection, Name, NewOsVolume, OsVolume, SizeSpec};
+use config::Size;
+
+use super::{facts, resource};
+use crate::args::VolumeCommand;
+use crate::client::Client;
+use crate::connect;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::table::{Column, Table};
+
+pub(crate) fn run(command: &VolumeCommand, client: &Client, output: &Output) -> Result<(), Failure> {
+    match command {
+        VolumeCommand::Create { name, image, size } => create(client, output, name, image.clone(), *size),
+        VolumeCommand::List => list(client, output),
+        VolumeCommand::Show { name } => show(client, output, name),
+        VolumeCommand::Remove { name, force } => remove(client, output, name, *force),
+    }
+}
+
+fn create(
+    client: &Client,
+    output: &Output,
+    name: &Name,
+    image: Option<String>,
+    size: Option<Size>,
+) -> Result<(), Failure> {
+    let new = NewOsVolume {
+        kind: None,
+        name: name.clone(),
+        golden_image_uri: image,
+        size: size.map(|size| SizeSpec(size.bytes())),
+    };
+    let answer = client.post::<OsVolume>(api::OS_VOLUMES, &new)?;
+    match output.json {
+        true => output.text(&answer.json),
+        false => output.text(&format!(
+            "volume {} created: {}, {}",
+            answer.value.name,
+            Size::from_bytes(answer.value.provisioned_bytes),
+            answer.value.iscsi_name
+        )),
+    }
+}
+
+fn list(client: &Client, output: &Output) -> Result<(), Failure> {
+    let answer = client.get::<Collection<OsVolume>>(&format!("{}?start=0&count=-1", api::OS_VOLUMES))?;
+    if output.json {
+        return output.text(&answer.json);
+    }
+    let mut table = Table::new(&[
+        Column::Left("NAME"),
+        Column::Left("STATE"),
+        Column::Left("HEALTH"),
+        Column::Right("PROVISIONED"),
+        Column::Right("ALLOCATED"),
+        Column::Cut("ISCSI NAME"),
+        Column::Left("IP ADDRESS"),
+        Column::Right("PORT"),
+    ]);
+    for volume in answer.value.members {
+        let (address, port) = reached_at(&volume);
+        table.row(vec![
+            volume.name,
+            volume.state,
+            volume.status.to_string(),
+            Size::from_bytes(volume.provisioned_bytes).to_string(),
+            Size::from_bytes(volume.allocated_bytes).to_string(),
+            volume.iscsi_name,
+            address,
+            port,
+        ]);
+    }
+    output.table(&table)
+}
+
+/// The first portal, and how many more there are.
+fn reached_at(volume: &OsVolume) -> (String, String) {
+    match volume.portals.as_slice() {
+        [] => ("-".to_owned(), "-".to_owned()),
+        [portal] => (portal.address.clone(), portal.port.to_string()),
+        [portal, more @ ..] => (format!("{} (+{})", portal.address, more.len()), portal.port.to_string()),
+    }
+}
+
+fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
+    let answer = client.get::<OsVolume>(&resource(api::OS_VOLUMES, name)?)?;
+    if output.json {
+        return output.text(&answer.json);
+    }
+    let volume = &answer.value;
+    let portals: Vec<_> = volume.portals.iter().map(api::Portal::host_port).collect();
+    let sessions: Vec<_> = volume.sessions.iter().map(session).collect();
+    let health = match &volume.status_reason {
+        Some(reason) => format!("{} ({reason})", volume.status),
+        None => volume.status.to_string(),
+    };
+    let bytes = |bytes| format!("{} ({bytes} bytes)", Size::from_bytes(bytes));
+    let text = facts(&[
+        ("Name", volume.name.clone()),
+        ("Id", volume.id.clone()),
+        ("State", volume.state.clone()),
+        ("Health", health),
+        ("Golden image", volume.image_name.clone().unwrap_or_else(|| "none".to_owned())),
+        ("Provisioned", bytes(volume.provisioned_bytes)),
+        ("Allocated", bytes(volume.allocated_bytes)),
+        ("iSCSI name", volume.iscsi_name.clone()),
+        ("LUN", volume.lun.to_string()),
+        ("Portals", portals.join(", ")),
+        ("Logged in", if sessions.is_empty() { "nobody".to_owned() } else { sessions.join(", ") }),
+        ("Created", volume.created.clone()),
+    ]);
+    output.text(&format!("{text}\n{}", connect::lines(volume)))
+}
+
+fn session(session: &api::SessionSummary) -> String {
+    match &session.address {
+        Some(address) => format!("{} from {address}", session.initiator_name),
+        None => session.initiator_name.clone(),
+    }
+}
+
+fn remove(client: &Client, output: &Output, name: &str, force: bool) -> Result<(), Failure> {
+    let path = resource(api::OS_VOLUMES, name)?;
+    client.delete(&if force { format!("{path}?force=True") } else { path })?;
+    match output.json {
+        true => Ok(()),
+        false => output.text(&format!("volume {name} removed")),
+    }
+}

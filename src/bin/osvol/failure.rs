@@ -1,0 +1,116 @@
+//! Why a command did not do what was asked, in words that say what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use api::Refusal;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The daemon said no.
+    #[error("{}", .0.message)]
+    Refused(Box<Refusal>),
+    /// The socket cannot be connected to.
+    #[error("cannot connect to osvold at {}: {}", socket.display(), reason(source))]
+    Connect { socket: PathBuf, source: io::Error },
+    /// The connection broke.
+    #[error("the connection to osvold at {} broke: {source}", socket.display())]
+    Broken { socket: PathBuf, source: io::Error },
+    /// What came back is not what osvold says.
+    #[error("what listens at {} does not answer as osvold: {what}", socket.display())]
+    Protocol { socket: PathBuf, what: String },
+    /// A file of the user's.
+    #[error("cannot {operation} {}: {}", path.display(), reason(source))]
+    File { operation: &'static str, path: PathBuf, source: io::Error },
+    /// A file of the user's that cannot be an image.
+    #[error("{} {what}", path.display())]
+    NotAnImage { path: PathBuf, what: &'static str },
+    /// A name in the command line.
+    #[error("{0:?} is neither a name nor an id")]
+    BadName(String),
+    /// Standard output was closed by whoever reads it, who has seen enough.
+    #[error("standard output is closed")]
+    OutputClosed,
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+}
+
+/// An error of the system without its number.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+impl Failure {
+    pub(crate) fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { operation, path, source }
+    }
+
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::BadName(_) => 2,
+            Self::Refused(_)
+            | Self::Connect { .. }
+            | Self::Broken { .. }
+            | Self::Protocol { .. }
+            | Self::File { .. }
+            | Self::NotAnImage { .. }
+            | Self::OutputClosed
+            | Self::Output(_) => 1,
+        }
+    }
+
+    /// More of what happened, a line each.
+    pub(crate) fn details(&self) -> Vec<String> {
+        match self {
+            Self::Refused(refusal) => refusal.details.iter().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What to do about it, a line each.
+    pub(crate) fn actions(&self) -> Vec<String> {
+        match self {
+            Self::Refused(refusal) => refusal.recommended_actions.clone(),
+            Self::Connect { source, .. } => vec![connect_action(source.kind()).to_owned()],
+            Self::Broken { .. } => vec!["see osvold's log (journalctl -u osvold)".to_owned()],
+            Self::Protocol { .. } => vec!["check --control and OSVOL_CONTROL".to_owned()],
+            Self::BadName(_) => vec!["a name is made of letters, digits, '.', '_' and '-'".to_owned()],
+            Self::File { .. } | Self::NotAnImage { .. } | Self::OutputClosed | Self::Output(_) => Vec::new(),
+        }
+    }
+
+    /// The same as a refusal, for `--json`.
+    pub(crate) fn as_json(&self) -> serde_json::Value {
+        match self {
+            Self::Refused(refusal) => serde_json::to_value(refusal).unwrap_or_default(),
+            _ => serde_json::json!({
+                "errorCode": "CLIENT",
+                "message": self.to_string(),
+                "details": null,
+                "recommendedActions": self.actions(),
+                "nestedErrors": [],
+            }),
+        }
+    }
+}
+
+fn connect_action(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound => {
+            "is osvold running? (systemctl status osvold); if its socket is elsewhere, give --control or OSVOL_CONTROL"
+        }
+        io::ErrorKind::ConnectionRefused => {
+            "the socket is left from an osvold that has ended; start it again"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "run osvol as root, or as the user that osvold runs as (sudo -u osvol osvol …)"
+        }
+        _ => "check --control and OSVOL_CONTROL",
+    }
+}

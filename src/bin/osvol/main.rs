@@ -1,0 +1,49 @@
+//! osvol: the command line of osvold.
+//!
+//! It opens image files itself, with the rights of whoever runs it, and talks to the daemon over its control socket
+//! alone. Exit codes: 0 done, 1 refused or failed, 2 the command line itself is wrong.
+
+mod args;
+mod client;
+mod commands;
+mod connect;
+mod extents;
+mod failure;
+mod generate;
+mod http;
+mod output;
+mod progress;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let output = Output::new(args.json);
+    match run(&args, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    let client = Client::new(&args.control);
+    match &args.command {
+        Command::Image(command) => commands::image::run(command, &client, output),
+        Command::Volume(command) => commands::volume::run(command, &client, output),
+        Command::Status => commands::status::run(&client, output),
+        Command::Completions { shell } => generate::completions(*shell),
+        Command::Man { directory } => generate::man(directory),
+    }
+}
