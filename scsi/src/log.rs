@@ -1,0 +1,100 @@
+//! LOG SENSE (SPC-4 §7.3): what thin provisioning has left, and that there is nothing to complain of.
+
+use bytes::BufMut;
+
+use crate::attention::Attention;
+use crate::emit::{set_length16, truncated};
+use crate::response::Response;
+use crate::sense::Sense;
+use crate::task::Plan;
+use crate::unit::{Decision, LogicalUnit};
+use crate::vpd::THRESHOLD_SHIFT;
+
+const SUPPORTED_PAGES: u8 = 0x00;
+const PROVISIONING: u8 = 0x0C;
+const EXCEPTIONS: u8 = 0x2F;
+const ALL_SUBPAGES: u8 = 0xFF;
+const PAGES: [u8; 3] = [SUPPORTED_PAGES, PROVISIONING, EXCEPTIONS];
+
+/// DU 0, TSD 0, FORMAT AND LINKING 11b: binary list parameter.
+const BINARY_LIST: u8 = 0x03;
+
+/// What the store says of this volume's space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes this volume may still allocate.
+    pub available_bytes: u64,
+    /// Bytes this volume has allocated.
+    pub used_bytes: u64,
+}
+
+impl LogicalUnit {
+    /// Takes the store's figures for LOG SENSE.
+    pub fn set_usage(&mut self, usage: Usage) {
+        self.usage = usage;
+    }
+
+    /// The store runs low: tells every nexus (SBC-3 §4.7.3.7.6, 38h/07h).
+    pub fn soft_threshold_reached(&mut self) {
+        self.nexuses.announce(Attention::SoftThreshold, None);
+    }
+
+    pub(crate) fn log_sense(&self, log: LogSense) -> Decision {
+        let LogSense { page, subpage, parameter, allocation, .. } = log;
+        let mut data = vec![page, subpage, 0, 0];
+        match (page, subpage) {
+            (SUPPORTED_PAGES, 0) => data.extend(PAGES),
+            (SUPPORTED_PAGES, ALL_SUBPAGES) => supported_subpages(&mut data),
+            (PROVISIONING, 0) => self.provisioning_parameters(&mut data, parameter),
+            (EXCEPTIONS, 0) => exceptions(&mut data),
+            (_, 0) => return Err(Sense::cdb_field(2, Some(5)).into()),
+            (_, _) => return Err(Sense::cdb_field(3, Some(7)).into()),
+        }
+        if subpage != 0 {
+            data[0] |= 0x40; // SPF
+        }
+        set_length16(&mut data, 2, 4);
+        Ok(Plan::Done(Response::data(truncated(data, allocation))))
+    }
+
+    /// Logical block provisioning log page (SBC-3 §6.3.3), in units of the threshold exponent.
+    fn provisioning_parameters(&self, data: &mut Vec<u8>, first: u16) {
+        const AVAILABLE: u16 = 0x0001;
+        const USED: u16 = 0x0002;
+        const THIS_UNIT: u8 = 0x01;
+        for (code, bytes) in [(AVAILABLE, self.usage.available_bytes), (USED, self.usage.used_bytes)] {
+            if code < first {
+                continue;
+            }
+            data.put_u16(code);
+            data.put_u8(BINARY_LIST);
+            data.put_u8(8);
+            data.put_u32(u32::try_from(bytes >> THRESHOLD_SHIFT).unwrap_or(u32::MAX));
+            data.put_u8(THIS_UNIT);
+            data.put_bytes(0, 3);
+        }
+    }
+}
+
+fn supported_subpages(data: &mut Vec<u8>) {
+    for page in PAGES {
+        data.extend([page, 0]);
+        if page == SUPPORTED_PAGES {
+            data.extend([page, ALL_SUBPAGES]);
+        }
+    }
+}
+
+/// Informational exceptions log page (SPC-4 §7.3.10): none, no temperature.
+fn exceptions(data: &mut Vec<u8>) {
+    data.extend([0x00, 0x00, BINARY_LIST, 0x04, 0x00, 0x00, 0xFF, 0x00]);
+}
+
+/// The fields of LOG SENSE. Every value is cumulative and current at once, so PC does not matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogSense {
+    pub(crate) page: u8,
+    pub(crate) subpage: u8,
+    pub(crate) parameter: u16,
+    pub(crate) allocation: usize,
+}

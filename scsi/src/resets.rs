@@ -1,0 +1,71 @@
+//! Task management and events from outside: what they change, and whom they are told to.
+
+use crate::attention::Attention;
+use crate::config::ConfigError;
+use crate::nexus::NexusId;
+use crate::task::{Action, Task};
+use crate::unit::{LogicalUnit, MediumState};
+
+impl LogicalUnit {
+    /// LOGICAL UNIT RESET (SAM-5 §6.3.3): RESERVE is released, mode pages go back to their saved values, every nexus
+    /// is told. The nexus that asked knows already.
+    pub fn logical_unit_reset(&mut self, by: Option<NexusId>) {
+        self.reset(Attention::UnitReset, by);
+    }
+
+    /// TARGET WARM RESET and TARGET COLD RESET, as far as this unit is concerned.
+    pub fn target_reset(&mut self, by: Option<NexusId>) {
+        self.reset(Attention::TargetReset, by);
+    }
+
+    fn reset(&mut self, attention: Attention, by: Option<NexusId>) {
+        self.reservations.unit_reset();
+        self.mode.reset();
+        self.nexuses.announce(attention, by);
+        self.refresh_access();
+    }
+
+    /// Commands of this nexus were aborted by another one (CLEAR TASK SET, TAS=0): tell it (SAM-5 §5.6).
+    pub fn commands_cleared(&mut self, nexus: NexusId) {
+        if let Some(nexus) = self.nexuses.get_mut(nexus) {
+            nexus.attentions.push(Attention::CommandsCleared);
+        }
+    }
+
+    /// The medium has grown.
+    ///
+    /// # Errors
+    /// `ConfigError::Shrink` when it would get smaller.
+    pub fn grow(&mut self, size_bytes: u64) -> Result<(), ConfigError> {
+        let blocks = size_bytes >> self.config.block_size.shift();
+        if blocks < self.blocks {
+            return Err(ConfigError::Shrink);
+        }
+        if blocks > self.blocks {
+            self.blocks = blocks;
+            self.config.size_bytes = size_bytes;
+            self.nexuses.announce(Attention::CapacityChanged, None);
+        }
+        Ok(())
+    }
+
+    /// Tells every nexus something that happened outside.
+    pub fn announce(&mut self, attention: Attention) {
+        self.nexuses.announce(attention, None);
+    }
+
+    /// Settles what a task left open in the unit, before its response is sent. Only for tasks of which
+    /// `Task::needs_settling` says so.
+    pub fn settle(&mut self, task: &Task, success: bool) {
+        match task.action {
+            Action::Sanitize { .. } if success => self.medium_state = MediumState::Ready,
+            Action::Sanitize { .. } => self.medium_state = MediumState::SanitizeFailed,
+            Action::Copy { .. } => {
+                if let Some(copy) = &mut self.copy {
+                    copy.ended(success);
+                }
+            }
+            _ => {}
+        }
+    }
+}
