@@ -4,7 +4,8 @@
 #   install-deps.sh [build] [run] [test]       default: all three
 #
 # Quick and silent when everything is there. Installs as root or through sudo.
-# No service is started by the packages (tgt would take port 3260).
+# No service is started by the packages (tgt would take port 3260), now or at the
+# next boot, and no kernel is installed (guest-initrd.sh unpacks one).
 #
 # QEMU: where qemu-utils already comes from bookworm-backports, bookworm's own
 # qemu-system-x86 cannot stand beside it (qemu-utils Breaks qemu-system-common
@@ -16,7 +17,7 @@ set -euo pipefail
 build="gcc libc6-dev make ca-certificates curl git"
 run="qemu-utils qemu-system-x86 qemu-block-extra ipxe-qemu ovmf dnsmasq-base iproute2 util-linux python3
      mmdebstrap grub-common grub-pc-bin grub-efi-amd64-bin mtools dosfstools e2fsprogs fdisk"
-test="linux-image-cloud-amd64 busybox-static kmod cpio open-iscsi sg3-utils lsscsi libiscsi-bin tgt
+test="busybox-static kmod cpio open-iscsi sg3-utils lsscsi libiscsi-bin tgt
       dmsetup xz-utils zstd shellcheck strace"
 
 packages=
@@ -65,3 +66,7 @@ fi
 
 "${apt[@]}" update
 DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
+
+case " ${missing[*]} " in *" tgt "*)
+  if command -v systemctl >/dev/null; then systemctl -q disable tgt 2>/dev/null || true; fi ;;
+esac
