@@ -18,8 +18,13 @@ pub const SEGMENT_BLOCKS: u32 = 16_128;
 pub const RECORD_BLOCKS_MAX: usize = 256;
 /// Most segments of one layer at a time: a place is a 26-bit slot and a 14-bit block.
 pub const SEGMENT_SLOTS_MAX: usize = 1 << 26;
-/// Bytes of the summary that are allocated ahead, so that a record of a trim finds room on a full disk.
-pub const SUMMARY_AHEAD_BYTES: u64 = 64 << 10;
+/// Bytes of the summary that are written with zeros ahead, so that a record of a trim finds room on a full disk
+/// and no sync has to make an allocation durable.
+pub const SUMMARY_AHEAD_BYTES: u64 = 32 << 10;
+/// Blocks that are written with zeros ahead of a writer that syncs often.
+pub const DATA_AHEAD_BLOCKS: u32 = 64;
+/// A sync that found no more new blocks than this counts as one of many small ones.
+pub const SMALL_SYNC_BLOCKS: u32 = 32;
 /// Part of the allocated-ahead summary that data records leave to trims and markers.
 pub const SUMMARY_RESERVE_BYTES: u64 = 16 << 10;
 /// Bytes of an image's chunk: the unit of its digest tree.

@@ -19,8 +19,8 @@ use crate::{
     },
     index::Place,
     limits::{
-        BLOCK_BYTES, RECORD_BLOCKS_MAX, SEGMENT_BLOCKS, SEGMENT_DATA_OFFSET, SUMMARY_AHEAD_BYTES,
-        SUMMARY_RESERVE_BYTES,
+        BLOCK_BYTES, BLOCK_LEN, DATA_AHEAD_BLOCKS, RECORD_BLOCKS_MAX, SEGMENT_BLOCKS, SEGMENT_DATA_OFFSET,
+        SMALL_SYNC_BLOCKS, SUMMARY_AHEAD_BYTES, SUMMARY_RESERVE_BYTES,
     },
 };
 
@@ -51,6 +51,32 @@ pub(super) struct Active {
     pub next_block: u32,
     pub end_offset: u32,
     reserved_to: u64,
+    /// Where the last sync found `next_block`.
+    synced_block: u32,
+    /// Blocks before this one have been written, if only with zeros.
+    zeroed_to: u32,
+}
+
+impl Active {
+    /// Called by every sync. A file that grows costs the file system a commit of its journal at every sync; so
+    /// where syncs come often, blocks are written with zeros ahead, many at a time, and the data then overwrites
+    /// them. If that fails nothing is lost: the write that needs the room will say so.
+    pub fn prepare_next_sync(&mut self) {
+        let small = self.next_block - self.synced_block <= SMALL_SYNC_BLOCKS;
+        let soon_out = self.zeroed_to < self.next_block + SMALL_SYNC_BLOCKS / 2;
+        let first_sync = self.synced_block == 0;
+        self.synced_block = self.next_block;
+        if !small || !soon_out || first_sync {
+            return;
+        }
+        let from = self.zeroed_to.max(self.next_block);
+        let to = (from + DATA_AHEAD_BLOCKS).min(SEGMENT_BLOCKS);
+        let zeros = [0; BLOCK_LEN];
+        let ahead = vec![&zeros[..]; (to - from) as usize];
+        if self.segment.file.write_at(block_offset(from), &ahead).is_ok() {
+            self.zeroed_to = to;
+        }
+    }
 }
 
 /// The right to change a layer, held while a change is decided on and made.
@@ -170,8 +196,9 @@ impl WriteGuard<'_> {
         let need = (u64::from(active.end_offset) + record_bytes as u64 + spare).min(SEGMENT_DATA_OFFSET);
         if need > active.reserved_to {
             let more = SUMMARY_AHEAD_BYTES.min(SEGMENT_DATA_OFFSET - active.reserved_to);
-            let allocated = active.segment.file.allocate(active.reserved_to, more);
-            allocated.map_err(|error| self.layer.io_error("allocate summary in", error))?;
+            let zeros = [0; SUMMARY_AHEAD_BYTES as usize];
+            let written = active.segment.file.write_at(active.reserved_to, &[&zeros[..more as usize]]);
+            written.map_err(|error| self.layer.io_error("allocate summary in", error))?;
             active.reserved_to += more;
         }
         Ok(())
@@ -203,8 +230,7 @@ impl Layer {
         };
         let (bytes, chain) = header.pack();
         let reserved_to = bytes.len() as u64 + SUMMARY_AHEAD_BYTES;
-        let begun = file.allocate(0, reserved_to).and_then(|()| file.write_at(0, &[&bytes]));
-        if let Err(error) = begun {
+        if let Err(error) = file.write_at(0, &[&bytes, &[0; SUMMARY_AHEAD_BYTES as usize]]) {
             // An empty segment is harmless, and recovery skips it; the first error is the one to report.
             drop(self.context.disk.remove_file(&path));
             return Err(Error::io("begin", &path, error));
@@ -215,6 +241,6 @@ impl Layer {
             segment.ok_or_else(|| Error::new(Kind::NoSpace, "the layer has all the segments it can have"))?;
         let salt = record::segment_salt(self.id, number);
         let end_offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        Ok(Active { segment, salt, chain, next_block: 0, end_offset, reserved_to })
+        Ok(Active { segment, salt, chain, next_block: 0, end_offset, reserved_to, synced_block: 0, zeroed_to: 0 })
     }
 }
