@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use crate::{
     disk::Disk,
     error::{Error, Result},
+    geometry::Geometry,
     ids::{BootId, ImageId, LayerId, SnapshotId, StoreId, VolumeId},
 };
 
@@ -14,6 +15,7 @@ pub(crate) struct Context {
     pub root: PathBuf,
     pub store: StoreId,
     pub boot: BootId,
+    pub geometry: Geometry,
 }
 
 impl Context {

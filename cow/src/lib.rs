@@ -9,6 +9,7 @@ mod context;
 pub mod disk;
 mod error;
 mod format;
+mod geometry;
 mod ids;
 mod image;
 mod index;
@@ -19,7 +20,8 @@ mod volume;
 
 pub use disk::Wait;
 pub use error::{Error, Kind, Result};
+pub use geometry::Geometry;
 pub use ids::{BadId, ImageId, SnapshotId, StoreId, VolumeId};
 pub use image::import::{Import, Progress};
-pub use store::{Health, ImageInfo, NewVolume, Store, VolumeInfo, check_name};
+pub use store::{Health, ImageInfo, NewVolume, SnapshotInfo, Store, VolumeInfo, check_name};
 pub use volume::{ATOMIC_BYTES_MAX, Allocation, Volume};

@@ -11,7 +11,7 @@ pub const VOLUME_BYTES_MAX: u64 = BLOCK_BYTES << 32;
 /// Bytes of a whole segment file.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Where a segment's data begins; header and summary lie before it.
-pub const SEGMENT_DATA_OFFSET: u64 = 1 << 20;
+pub const SEGMENT_DATA_OFFSET: u32 = 1 << 20;
 /// Blocks of data that fit into one segment.
 pub const SEGMENT_BLOCKS: u32 = 16_128;
 /// Most blocks that one record describes, and so the largest write that is atomic across a crash.
@@ -20,13 +20,13 @@ pub const RECORD_BLOCKS_MAX: usize = 256;
 pub const SEGMENT_SLOTS_MAX: usize = 1 << 26;
 /// Bytes of the summary that are written with zeros ahead, so that a record of a trim finds room on a full disk
 /// and no sync has to make an allocation durable.
-pub const SUMMARY_AHEAD_BYTES: u64 = 32 << 10;
+pub const SUMMARY_AHEAD_BYTES: u32 = 32 << 10;
 /// Blocks that are written with zeros ahead of a writer that syncs often.
 pub const DATA_AHEAD_BLOCKS: u32 = 64;
 /// A sync that found no more new blocks than this counts as one of many small ones.
 pub const SMALL_SYNC_BLOCKS: u32 = 32;
 /// Part of the allocated-ahead summary that data records leave to trims and markers.
-pub const SUMMARY_RESERVE_BYTES: u64 = 16 << 10;
+pub const SUMMARY_RESERVE_BYTES: u32 = 16 << 10;
 /// Bytes of an image's chunk: the unit of its digest tree.
 pub const CHUNK_BYTES: u64 = 64 << 10;
 /// Bytes of one digest (SHA-256).
@@ -44,5 +44,5 @@ pub const LEAF_BLOCKS_MAX: usize = 2048;
 /// Longest run of one index entry.
 pub const RUN_BLOCKS_MAX: u32 = 256;
 
-const _: () = assert!(SEGMENT_DATA_OFFSET + SEGMENT_BLOCKS as u64 * BLOCK_BYTES == SEGMENT_BYTES);
+const _: () = assert!(SEGMENT_DATA_OFFSET as u64 + SEGMENT_BLOCKS as u64 * BLOCK_BYTES == SEGMENT_BYTES);
 const _: () = assert!(SEGMENT_BLOCKS < 1 << 14);

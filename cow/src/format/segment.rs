@@ -11,8 +11,9 @@ use super::{
     frame::{self, FrameKind, Location},
 };
 use crate::{
+    geometry::Geometry,
     ids::{BootId, LayerId, StoreId},
-    limits::{BLOCK_LEN, SEGMENT_BLOCKS, SEGMENT_DATA_OFFSET},
+    limits::BLOCK_LEN,
 };
 
 /// What a segment says of itself. It is written once, when the segment is created.
@@ -26,6 +27,10 @@ pub(crate) struct SegmentHeader {
     pub boot: BootId,
     /// The sequence number of its first record.
     pub first_seq: u64,
+    /// Where its blocks begin in the file.
+    pub data_offset: u32,
+    /// How many blocks it has room for.
+    pub blocks: u32,
 }
 
 impl SegmentHeader {
@@ -35,8 +40,8 @@ impl SegmentHeader {
         payload.extend(self.store.0);
         payload.extend(self.boot.0);
         payload.extend(self.first_seq.to_le_bytes());
-        payload.extend(u32::try_from(SEGMENT_DATA_OFFSET).unwrap_or(u32::MAX).to_le_bytes());
-        payload.extend(SEGMENT_BLOCKS.to_le_bytes());
+        payload.extend(self.data_offset.to_le_bytes());
+        payload.extend(self.blocks.to_le_bytes());
         let mut bytes = frame::pack(FrameKind::Segment, self.location(), &payload);
         let crc = crc32c::crc32c(&bytes);
         bytes.resize(BLOCK_LEN, 0);
@@ -51,7 +56,7 @@ impl SegmentHeader {
             (take::<_, _, nom::error::Error<&[u8]>>(16_usize), take(16_usize), le_u64, le_u32, le_u32)
                 .parse(payload)
                 .map_err(|_| Damage::Field)?;
-        if u64::from(data_offset) != SEGMENT_DATA_OFFSET || blocks != SEGMENT_BLOCKS {
+        if !Geometry::fits(data_offset, blocks) {
             return Err(Damage::Field);
         }
         let framed = bytes.get(..frame::HEAD_BYTES + payload.len()).ok_or(Damage::Short)?;
@@ -61,6 +66,8 @@ impl SegmentHeader {
             number,
             boot: BootId(boot.try_into().map_err(|_| Damage::Field)?),
             first_seq,
+            data_offset,
+            blocks,
         };
         Ok((header, crc32c::crc32c(framed)))
     }
@@ -82,6 +89,8 @@ mod tests {
             number: 9,
             boot: BootId([3; 16]),
             first_seq: 77,
+            data_offset: 8192,
+            blocks: 16,
         };
         let (bytes, chain) = header.pack();
         assert_eq!(bytes.len(), 4096);

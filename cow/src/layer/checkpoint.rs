@@ -11,14 +11,14 @@ use std::{
 
 use super::{
     Layer, Segment,
-    segment::{block_offset, checkpoint_path, numbered, segment_path},
+    segment::{checkpoint_path, numbered, segment_path},
     writer::WriteGuard,
 };
 use crate::{
     context::Context,
     error::{Error, Result},
     format::checkpoint::{self, CheckpointHead, CheckpointSegment},
-    limits::{BLOCK_BYTES, SEGMENT_BLOCKS},
+    limits::BLOCK_BYTES,
 };
 
 /// Blocks of a segment that nothing looks at, to be punched out.
@@ -127,7 +127,9 @@ impl Layer {
                 None => garbage.whole.push(segment.clone()),
                 Some(mut used) => {
                     used.sort_unstable();
-                    garbage.holes.push(Holes { segment: segment.clone(), ranges: complement(&used) });
+                    garbage
+                        .holes
+                        .push(Holes { segment: segment.clone(), ranges: complement(&used, segment.blocks) });
                 }
             }
         }
@@ -141,7 +143,8 @@ impl Layer {
         }
         for Holes { segment, ranges } in garbage.holes {
             for (first, blocks) in ranges {
-                let punched = segment.file.punch(block_offset(first), u64::from(blocks) * BLOCK_BYTES);
+                let punched =
+                    segment.file.punch(segment.block_offset(first), u64::from(blocks) * BLOCK_BYTES);
                 punched.map_err(|error| self.io_error("punch a hole into a segment of", error))?;
             }
         }
@@ -153,10 +156,10 @@ impl Layer {
 pub(super) const SEALED_END: u32 = u32::MAX;
 
 /// The ranges of a segment that are in none of `used`, which is sorted.
-fn complement(used: &[(u32, u32)]) -> Vec<(u32, u32)> {
+fn complement(used: &[(u32, u32)], blocks: u32) -> Vec<(u32, u32)> {
     let mut free = Vec::new();
     let mut at = 0;
-    for (first, blocks) in used.iter().copied().chain([(SEGMENT_BLOCKS, 0)]) {
+    for (first, blocks) in used.iter().copied().chain([(blocks, 0)]) {
         if first > at {
             free.push((at, first - at));
         }
@@ -188,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_is_not_used_is_free() {
-        assert_eq!(complement(&[(0, 2), (5, 1)]), [(2, 3), (6, SEGMENT_BLOCKS - 6)]);
-        assert_eq!(complement(&[(0, SEGMENT_BLOCKS)]), []);
+        assert_eq!(complement(&[(0, 2), (5, 1)], 9), [(2, 3), (6, 3)]);
+        assert_eq!(complement(&[(0, 9)], 9), []);
     }
 }

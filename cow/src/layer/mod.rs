@@ -29,7 +29,7 @@ use std::{
 
 pub(crate) use checkpoint::put;
 use parking_lot::{Condvar, Mutex, RwLock};
-pub(crate) use segment::{Segment, block_offset};
+pub(crate) use segment::Segment;
 use sync::SyncState;
 pub(crate) use writer::WriteGuard;
 use writer::Writer;

@@ -23,7 +23,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::{
     Layer, Map, Segment,
     checkpoint::SEALED_END,
-    segment::{block_offset, checkpoint_path, numbered, segment_path},
+    segment::{checkpoint_path, numbered, segment_path},
     sync::SyncState,
     writer::Writer,
 };
@@ -198,7 +198,10 @@ impl Opener<'_> {
             // Begun, but never synced: it holds nothing that was promised. A gap in the records tells if it did.
             (Err(_), None) => return Ok(None),
         };
-        let make = |slot| Arc::new(Segment { number, slot, file, live_blocks: AtomicU32::new(0) });
+        let make = |slot| {
+            let (data_offset, blocks) = (header.data_offset, header.blocks);
+            Arc::new(Segment { number, slot, file, data_offset, blocks, live_blocks: AtomicU32::new(0) })
+        };
         let segment = match known {
             Some(known) => {
                 let segment = make(known.slot);
@@ -209,6 +212,7 @@ impl Opener<'_> {
                 map.add(make).ok_or_else(|| self.damaged("it has more segments than a layer can have"))?
             }
         };
+        summary.truncate(header.data_offset as usize);
         let salt = record::segment_salt(self.id, number);
         let from = known.map_or(BLOCK_LEN as u32, |known| known.end_offset);
         let chain = known.map_or(chain, |known| known.chain);
@@ -265,7 +269,7 @@ impl Opener<'_> {
         let Body::Write { block, crcs, .. } = &record.body else { return Ok(true) };
         debug_assert!(crcs.len() <= RECORD_BLOCKS_MAX);
         let mut data = vec![0; crcs.len() * BLOCK_LEN];
-        let read = segment.file.read_at(block_offset(*block), &mut data, Wait::Yes);
+        let read = segment.file.read_at(segment.block_offset(*block), &mut data, Wait::Yes);
         let read = read.map_err(|error| Error::io("read a segment of", self.dir, error))?;
         let matches = data.chunks(BLOCK_LEN).zip(crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc);
         Ok(read as u64 == crcs.len() as u64 * BLOCK_BYTES && matches)

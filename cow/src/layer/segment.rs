@@ -5,23 +5,26 @@ use std::{
     sync::{Arc, atomic::AtomicU32},
 };
 
-use crate::{
-    disk::File,
-    limits::{BLOCK_BYTES, SEGMENT_DATA_OFFSET},
-};
+use crate::{disk::File, limits::BLOCK_BYTES};
 
 /// One segment of a layer.
 pub(crate) struct Segment {
     pub number: u64,
     pub slot: u32,
     pub file: Arc<dyn File>,
+    /// Where its blocks begin in the file.
+    pub data_offset: u32,
+    /// How many blocks it has room for.
+    pub blocks: u32,
     /// Blocks that the map looks at.
     pub live_blocks: AtomicU32,
 }
 
-/// Where a block of a segment begins in its file.
-pub(crate) fn block_offset(block: u32) -> u64 {
-    SEGMENT_DATA_OFFSET + u64::from(block) * BLOCK_BYTES
+impl Segment {
+    /// Where a block begins in the file.
+    pub(crate) fn block_offset(&self, block: u32) -> u64 {
+        u64::from(self.data_offset) + u64::from(block) * BLOCK_BYTES
+    }
 }
 
 pub(crate) fn segment_path(dir: &Path, number: u64) -> PathBuf {

@@ -90,7 +90,7 @@ impl Layer {
         let mut files = writer.sealed_unsynced.clone();
         let sealed = files.len();
         if let Some(active) = writer.active.as_mut() {
-            active.prepare_next_sync();
+            active.prepare_next_sync(&self.context.geometry);
             files.push(active.segment.clone());
         }
         let names = std::mem::take(&mut writer.names_unsynced);

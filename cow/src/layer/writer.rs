@@ -9,7 +9,7 @@ use parking_lot::MutexGuard;
 
 use super::{
     Layer,
-    segment::{Segment, block_offset, segment_path},
+    segment::{Segment, segment_path},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -17,11 +17,9 @@ use crate::{
         record::{self, At, Body, Record},
         segment::SegmentHeader,
     },
+    geometry::Geometry,
     index::Place,
-    limits::{
-        BLOCK_BYTES, BLOCK_LEN, DATA_AHEAD_BLOCKS, RECORD_BLOCKS_MAX, SEGMENT_BLOCKS, SEGMENT_DATA_OFFSET,
-        SMALL_SYNC_BLOCKS, SUMMARY_AHEAD_BYTES, SUMMARY_RESERVE_BYTES,
-    },
+    limits::{BLOCK_BYTES, BLOCK_LEN, SUMMARY_AHEAD_BYTES},
 };
 
 /// What the next change needs to know.
@@ -61,19 +59,19 @@ impl Active {
     /// Called by every sync. A file that grows costs the file system a commit of its journal at every sync; so
     /// where syncs come often, blocks are written with zeros ahead, many at a time, and the data then overwrites
     /// them. If that fails nothing is lost: the write that needs the room will say so.
-    pub fn prepare_next_sync(&mut self) {
-        let small = self.next_block - self.synced_block <= SMALL_SYNC_BLOCKS;
-        let soon_out = self.zeroed_to < self.next_block + SMALL_SYNC_BLOCKS / 2;
+    pub fn prepare_next_sync(&mut self, geometry: &Geometry) {
+        let small = self.next_block - self.synced_block <= geometry.small_sync_blocks;
+        let soon_out = self.zeroed_to < self.next_block + geometry.small_sync_blocks / 2;
         let first_sync = self.synced_block == 0;
         self.synced_block = self.next_block;
         if !small || !soon_out || first_sync {
             return;
         }
         let from = self.zeroed_to.max(self.next_block);
-        let to = (from + DATA_AHEAD_BLOCKS).min(SEGMENT_BLOCKS);
+        let to = (from + geometry.data_ahead_blocks).min(self.segment.blocks);
         let zeros = [0; BLOCK_LEN];
         let ahead = vec![&zeros[..]; (to - from) as usize];
-        if self.segment.file.write_at(block_offset(from), &ahead).is_ok() {
+        if self.segment.file.write_at(self.segment.block_offset(from), &ahead).is_ok() {
             self.zeroed_to = to;
         }
     }
@@ -104,22 +102,28 @@ impl Layer {
 }
 
 impl WriteGuard<'_> {
-    /// Writes whole blocks, at most [`RECORD_BLOCKS_MAX`], as one change: after a crash all of them are new or
+    /// Most blocks of one change.
+    pub(crate) fn blocks_max(&self) -> usize {
+        self.layer.context.geometry.record_blocks_max
+    }
+
+    /// Writes whole blocks, at most [`Self::blocks_max`], as one change: after a crash all of them are new or
     /// none is.
     pub(crate) fn write(&mut self, lba: u32, data: &[&[u8]], crcs: &[u32]) -> Result<()> {
-        debug_assert!(!crcs.is_empty() && crcs.len() <= RECORD_BLOCKS_MAX);
+        debug_assert!(!crcs.is_empty() && crcs.len() <= self.blocks_max());
         debug_assert_eq!(
             data.iter().map(|slice| slice.len() as u64).sum::<u64>(),
             crcs.len() as u64 * BLOCK_BYTES
         );
         let blocks = u32::try_from(crcs.len()).unwrap_or(u32::MAX);
-        self.make_room(blocks, record::write_record_bytes(crcs.len()), SUMMARY_RESERVE_BYTES)?;
+        let reserve = u64::from(self.layer.context.geometry.summary_reserve_bytes);
+        self.make_room(blocks, record::write_record_bytes(crcs.len()), reserve)?;
         let layer = self.layer;
         let Some(active) = self.writer.active.as_mut() else { return Err(layer.poison_error()) };
         let (segment, block) = (active.segment.clone(), active.next_block);
         segment
             .file
-            .write_at(block_offset(block), data)
+            .write_at(segment.block_offset(block), data)
             .map_err(|error| layer.io_error("write data to", error))?;
         active.next_block += blocks;
         self.append(|out, at, seqs| record::pack_write(out, at, seqs, (lba, block), crcs))?;
@@ -184,8 +188,8 @@ impl WriteGuard<'_> {
     /// allocated summary to others.
     fn make_room(&mut self, blocks: u32, record_bytes: usize, spare: u64) -> Result<()> {
         let fits = self.writer.active.as_ref().is_some_and(|active| {
-            active.next_block + blocks <= SEGMENT_BLOCKS
-                && u64::from(active.end_offset) + record_bytes as u64 <= SEGMENT_DATA_OFFSET
+            active.next_block + blocks <= active.segment.blocks
+                && u64::from(active.end_offset) + record_bytes as u64 <= u64::from(active.segment.data_offset)
         });
         if !fits {
             let active = self.layer.create_segment(&mut self.writer)?;
@@ -193,9 +197,11 @@ impl WriteGuard<'_> {
             self.writer.active = Some(active);
         }
         let Some(active) = self.writer.active.as_mut() else { return Err(self.layer.poison_error()) };
-        let need = (u64::from(active.end_offset) + record_bytes as u64 + spare).min(SEGMENT_DATA_OFFSET);
+        let data_offset = u64::from(active.segment.data_offset);
+        let need = (u64::from(active.end_offset) + record_bytes as u64 + spare).min(data_offset);
         if need > active.reserved_to {
-            let more = SUMMARY_AHEAD_BYTES.min(SEGMENT_DATA_OFFSET - active.reserved_to);
+            let ahead = u64::from(self.layer.context.geometry.summary_ahead_bytes);
+            let more = ahead.min(data_offset - active.reserved_to);
             let zeros = [0; SUMMARY_AHEAD_BYTES as usize];
             let written = active.segment.file.write_at(active.reserved_to, &[&zeros[..more as usize]]);
             written.map_err(|error| self.layer.io_error("allocate summary in", error))?;
@@ -221,26 +227,42 @@ impl Layer {
         // Whatever happens now, the number is taken.
         writer.next_segment += 1;
         writer.names_unsynced = true;
+        let geometry = &self.context.geometry;
+        let (data_offset, blocks) = (geometry.data_offset, geometry.segment_blocks);
         let header = SegmentHeader {
             store: self.context.store,
             layer: self.id,
             number,
             boot: self.context.boot,
             first_seq: writer.next_seq,
+            data_offset,
+            blocks,
         };
         let (bytes, chain) = header.pack();
-        let reserved_to = bytes.len() as u64 + SUMMARY_AHEAD_BYTES;
-        if let Err(error) = file.write_at(0, &[&bytes, &[0; SUMMARY_AHEAD_BYTES as usize]]) {
+        let ahead = geometry.summary_ahead_bytes.min(data_offset - BLOCK_LEN as u32);
+        let reserved_to = bytes.len() as u64 + u64::from(ahead);
+        if let Err(error) = file.write_at(0, &[&bytes, &[0; SUMMARY_AHEAD_BYTES as usize][..ahead as usize]])
+        {
             // An empty segment is harmless, and recovery skips it; the first error is the one to report.
             drop(self.context.disk.remove_file(&path));
             return Err(Error::io("begin", &path, error));
         }
         let live_blocks = AtomicU32::new(0);
-        let segment = self.map.write().add(|slot| Arc::new(Segment { number, slot, file, live_blocks }));
+        let make = |slot| Arc::new(Segment { number, slot, file, data_offset, blocks, live_blocks });
+        let segment = self.map.write().add(make);
         let segment =
             segment.ok_or_else(|| Error::new(Kind::NoSpace, "the layer has all the segments it can have"))?;
         let salt = record::segment_salt(self.id, number);
         let end_offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        Ok(Active { segment, salt, chain, next_block: 0, end_offset, reserved_to, synced_block: 0, zeroed_to: 0 })
+        Ok(Active {
+            segment,
+            salt,
+            chain,
+            next_block: 0,
+            end_offset,
+            reserved_to,
+            synced_block: 0,
+            zeroed_to: 0,
+        })
     }
 }

@@ -6,6 +6,7 @@
 //!   images/<id>/manifest-<n>   a golden image's name, size and digest
 //!   golden/<digest>/           its content: image.raw, digests (same content, one copy)
 //!   volumes/<id>/manifest-<n>  a volume's name, size, image and layers; the highest number counts
+//!   snapshots/<id>/manifest-<n>   the same of a snapshot
 //!   layers/<id>/               seg-<n>, ckpt-<n>
 //!   staging/                   what is not finished; swept at opening
 //! ```
@@ -13,6 +14,7 @@
 mod images;
 mod manifests;
 mod open;
+mod snapshots;
 mod volumes;
 
 use std::{
@@ -22,6 +24,7 @@ use std::{
 };
 
 pub use images::ImageInfo;
+pub use snapshots::SnapshotInfo;
 use parking_lot::Mutex;
 pub use volumes::{Health, NewVolume, VolumeInfo};
 
@@ -30,7 +33,8 @@ use crate::{
     disk::{Disk, Lock, RealDisk, Space},
     error::{Error, Kind, Result},
     format::manifest::{ImageManifest, VolumeManifest},
-    ids::{ImageId, LayerId, StoreId, VolumeId},
+    geometry::Geometry,
+    ids::{ImageId, LayerId, SnapshotId, StoreId, VolumeId},
     image::Image,
     layer::Layer,
     limits::NAME_CHARS_MAX,
@@ -53,6 +57,8 @@ pub struct Store {
 struct Catalogue {
     images: HashMap<ImageId, ImageEntry>,
     volumes: HashMap<VolumeId, VolumeEntry>,
+    snapshots: HashMap<SnapshotId, SnapshotEntry>,
+    /// Frozen layers that are open.
     layers: HashMap<LayerId, Weak<Layer>>,
     /// Names that are being given: taken already, not there yet.
     image_names: HashSet<String>,
@@ -65,13 +71,18 @@ struct ImageEntry {
     content: Weak<Image>,
 }
 
+struct SnapshotEntry {
+    manifest: VolumeManifest,
+    generation: u64,
+}
+
 struct VolumeEntry {
     /// What its newest manifest says, or why it cannot be read.
     manifest: std::result::Result<VolumeManifest, String>,
     generation: u64,
     open: Option<Arc<Volume>>,
-    /// Held while it is being opened.
-    opening: Arc<Mutex<()>>,
+    /// Held while it is opened, closed or given another shape.
+    gate: Arc<Mutex<()>>,
     /// Why it could not be opened, or must be opened anew.
     fault: Option<String>,
 }
@@ -84,7 +95,12 @@ impl Store {
 
     /// The same, on a given disk.
     pub fn open_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Arc<Self>> {
-        open::open(disk, path).map(Arc::new)
+        Self::open_with(disk, path, Geometry::default())
+    }
+
+    /// The same; new segments get the sizes of `geometry`.
+    pub fn open_with(disk: Arc<dyn Disk>, path: &Path, geometry: Geometry) -> Result<Arc<Self>> {
+        open::open(disk, path, geometry).map(Arc::new)
     }
 
     /// Identifier of this store.

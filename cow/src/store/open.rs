@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Catalogue, ImageEntry, Store, VolumeEntry, manifests};
+use super::{Catalogue, ImageEntry, SnapshotEntry, Store, VolumeEntry, manifests};
 use crate::{
     context::Context,
     disk::{Disk, Wait},
@@ -20,7 +20,8 @@ use crate::{
         frame::{self, FrameKind, Location},
         manifest::{ImageManifest, VolumeManifest},
     },
-    ids::{ImageId, LayerId, StoreId, VolumeId},
+    geometry::Geometry,
+    ids::{ImageId, LayerId, SnapshotId, StoreId, VolumeId},
     image::{hex, import::remove_tree},
     limits::BLOCK_LEN,
 };
@@ -28,7 +29,7 @@ use crate::{
 const STORE_LOCATION: Location = Location { owner: [0; 16], number: 0 };
 const DIRECTORIES: [&str; 6] = ["images", "golden", "volumes", "snapshots", "layers", "staging"];
 
-pub(super) fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Store> {
+pub(super) fn open(disk: Arc<dyn Disk>, root: &Path, geometry: Geometry) -> Result<Store> {
     ensure_dir(&*disk, root)?;
     let lock_path = root.join("LOCK");
     let lock = disk.lock(&lock_path).map_err(|error| Error::io("lock", &lock_path, error))?;
@@ -40,7 +41,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Store> {
     })?;
     let store = identity(&*disk, root)?;
     let boot = disk.boot_id().map_err(|error| Error::io("read the boot id for", root, error))?;
-    let context = Arc::new(Context { disk, root: root.to_owned(), store, boot });
+    let context = Arc::new(Context { disk, root: root.to_owned(), store, boot, geometry });
     for name in DIRECTORIES {
         ensure_dir(&*context.disk, &root.join(name))?;
     }
@@ -48,6 +49,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Store> {
     let catalogue = Catalogue {
         images: images(&context)?,
         volumes: volumes(&context)?,
+        snapshots: snapshots(&context)?,
         layers: HashMap::new(),
         image_names: HashSet::new(),
         volume_names: HashSet::new(),
@@ -144,9 +146,24 @@ fn volumes(context: &Context) -> Result<HashMap<VolumeId, VolumeEntry>> {
         let manifest = VolumeManifest::unpack(FrameKind::Volume, location, &bytes)
             .map_err(|damage| format!("the manifest of volume {id} is {damage}; see `osvol store check`"));
         let fault = manifest.as_ref().err().cloned();
-        volumes.insert(id, VolumeEntry { manifest, generation, open: None, opening: Arc::default(), fault });
+        volumes.insert(id, VolumeEntry { manifest, generation, open: None, gate: Arc::default(), fault });
     }
     Ok(volumes)
+}
+
+fn snapshots(context: &Context) -> Result<HashMap<SnapshotId, SnapshotEntry>> {
+    let dir = context.snapshots_dir();
+    let mut snapshots = HashMap::new();
+    for entry in context.disk.list(&dir).map_err(|error| Error::io("list", &dir, error))? {
+        let Ok(id) = entry.name.parse::<SnapshotId>() else { continue };
+        let Some((generation, bytes)) = manifests::newest(context, &context.snapshot_dir(id))? else { continue };
+        let location = Location { owner: id.0, number: generation };
+        let manifest = VolumeManifest::unpack(FrameKind::Snapshot, location, &bytes).map_err(|damage| {
+            Error::new(Kind::Format, format!("the manifest of snapshot {id} is {damage}; see `osvol store check`"))
+        })?;
+        snapshots.insert(id, SnapshotEntry { manifest, generation });
+    }
+    Ok(snapshots)
 }
 
 impl Store {
@@ -167,9 +184,17 @@ impl Store {
             remove_tree(context, &context.image_dir(id))?;
             catalogue.images.remove(&id);
         }
+        let gone: Vec<SnapshotId> =
+            catalogue.snapshots.iter().filter(|(_, entry)| entry.manifest.deleted).map(|(id, _)| *id).collect();
+        for id in gone {
+            remove_tree(context, &context.snapshot_dir(id))?;
+            catalogue.snapshots.remove(&id);
+        }
         // A directory without a manifest is a creation that was cut short.
         let known: HashSet<String> = catalogue.volumes.keys().map(ToString::to_string).collect();
         sweep_all(context, &context.volumes_dir(), |name| !known.contains(name))?;
+        let known: HashSet<String> = catalogue.snapshots.keys().map(ToString::to_string).collect();
+        sweep_all(context, &context.snapshots_dir(), |name| !known.contains(name))?;
         let known: HashSet<String> = catalogue.images.keys().map(ToString::to_string).collect();
         sweep_all(context, &context.images_dir(), |name| !known.contains(name))?;
         let used: HashSet<String> =
@@ -197,6 +222,7 @@ impl Catalogue {
         for entry in self.volumes.values() {
             used.extend(entry.manifest.as_ref().ok()?.layers.iter().copied());
         }
+        used.extend(self.snapshots.values().flat_map(|entry| entry.manifest.layers.iter().copied()));
         Some(used)
     }
 }

@@ -34,7 +34,7 @@ impl Volume {
     pub fn write_atomic(&self, offset: u64, data: &[&[u8]], wait: Wait) -> Result<()> {
         let bytes: u64 = data.iter().map(|slice| slice.len() as u64).sum();
         let blocks = (offset + bytes).div_ceil(BLOCK_BYTES).saturating_sub(offset / BLOCK_BYTES);
-        if blocks > RECORD_BLOCKS_MAX as u64 {
+        if blocks > self.context.geometry.record_blocks_max as u64 {
             return Err(Error::new(Kind::Invalid, format!("{bytes} bytes are too many to write at once")));
         }
         self.write(offset, data, wait)
@@ -160,12 +160,12 @@ impl Stack {
 /// Writes whole blocks, cut into records.
 fn write_blocks(guard: &mut WriteGuard<'_>, first: u32, data: &[&[u8]]) -> Result<()> {
     let crcs = checksums(data);
-    if crcs.len() <= RECORD_BLOCKS_MAX {
+    if crcs.len() <= guard.blocks_max() {
         return if crcs.is_empty() { Ok(()) } else { guard.write(first, data, &crcs) };
     }
     let mut cursor = Cursor { data, at: 0 };
     let mut lba = first;
-    for crcs in crcs.chunks(RECORD_BLOCKS_MAX) {
+    for crcs in crcs.chunks(guard.blocks_max()) {
         let part = cursor.take(crcs.len() * BLOCK_LEN);
         guard.write(lba, &part, crcs)?;
         lba = lba.saturating_add(u32::try_from(crcs.len()).unwrap_or(u32::MAX));

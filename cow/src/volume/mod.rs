@@ -15,7 +15,6 @@ use std::sync::{
 use parking_lot::RwLock;
 
 use crate::{
-    context::Context,
     disk::Wait,
     error::{Error, Kind, Result},
     ids::VolumeId,
@@ -29,7 +28,6 @@ use crate::{
 /// Offsets and lengths are in bytes and multiples of 512.
 pub struct Volume {
     pub(crate) id: VolumeId,
-    #[expect(dead_code, reason = "snapshots will write manifests through it")]
     pub(crate) context: Arc<Context>,
     stack: RwLock<Arc<Stack>>,
     size_bytes: AtomicU64,
@@ -53,9 +51,8 @@ pub enum Allocation {
 }
 
 impl Volume {
-    pub(crate) fn new(context: &Arc<Context>, id: VolumeId, size_bytes: u64, stack: Stack) -> Self {
-        let (context, size_bytes) = (context.clone(), AtomicU64::new(size_bytes));
-        Self { id, context, stack: RwLock::new(Arc::new(stack)), size_bytes }
+    pub(crate) fn new(id: VolumeId, size_bytes: u64, stack: Stack) -> Self {
+        Self { id, stack: RwLock::new(Arc::new(stack)), size_bytes: AtomicU64::new(size_bytes) }
     }
 
     /// Its identifier.
@@ -93,14 +90,16 @@ impl Volume {
 
     /// Returns once everything that was acknowledged before the call survives a power cut.
     pub fn flush(&self) -> Result<()> {
-        self.stack().top.flush()
+        let stack = self.stack();
+        // A layer that a snapshot has just frozen may still have records that were never synced.
+        stack.below.iter().try_for_each(|layer| layer.flush())?;
+        stack.top.flush()
     }
 
     /// Writes the top layer's map down, so that the next opening is quick.
     pub fn checkpoint(&self) -> Result<()> {
-        let stack = self.stack();
-        stack.top.flush()?;
-        stack.top.checkpoint()
+        self.flush()?;
+        self.stack().top.checkpoint()
     }
 
     /// Bytes of blocks that were overwritten or trimmed and not given back yet.
@@ -112,6 +111,23 @@ impl Volume {
     /// Gives the space of overwritten and trimmed blocks back to the file system; returns the bytes of blocks.
     pub fn reclaim(&self) -> Result<u64> {
         Ok(self.stack().top.reclaim()? * BLOCK_BYTES)
+    }
+
+    /// Puts an empty layer on top: from now on it takes the writes. Gives the layer that was on top, frozen.
+    pub(crate) fn put_on_top(&self, layer: Arc<Layer>) -> Result<Arc<Layer>> {
+        let old = self.stack();
+        let Some(mut guard) = old.top.write_guard()? else {
+            return Err(Error::new(Kind::Invalid, "the volume's top layer is frozen already"));
+        };
+        let below = std::iter::once(&old.top).chain(&old.below).cloned().collect();
+        *self.stack.write() = Arc::new(Stack { top: layer, below, image: old.image.clone() });
+        guard.freeze();
+        drop(guard);
+        Ok(old.top.clone())
+    }
+
+    pub(crate) fn set_size(&self, bytes: u64) {
+        self.size_bytes.store(bytes, Ordering::Release);
     }
 
     /// What the volume is made of now. A snapshot replaces it; who reads goes on with what he has.

@@ -189,7 +189,7 @@ fn verify(offset: u64, data: &[u8], crcs: &[u32]) -> Result<()> {
 
 impl Segment {
     fn read(&self, block: u16, out: &mut [u8], wait: Wait) -> Result<()> {
-        let offset = crate::layer::block_offset(u32::from(block));
+        let offset = self.block_offset(u32::from(block));
         match self.file.read_at(offset, out, wait) {
             Ok(read) => {
                 // What the file no longer has fails its checksum.
