@@ -84,6 +84,11 @@ pub(crate) struct WriteGuard<'a> {
 }
 
 impl Layer {
+    /// Most blocks of one change.
+    pub(crate) fn blocks_max(&self) -> usize {
+        self.context.geometry.record_blocks_max
+    }
+
     /// Takes the right to change this layer; waits for the change that is under way. `None` when the layer is
     /// frozen: another one lies on top of it.
     pub(crate) fn write_guard(&self) -> Result<Option<WriteGuard<'_>>> {
@@ -104,7 +109,7 @@ impl Layer {
 impl WriteGuard<'_> {
     /// Most blocks of one change.
     pub(crate) fn blocks_max(&self) -> usize {
-        self.layer.context.geometry.record_blocks_max
+        self.layer.blocks_max()
     }
 
     /// Writes whole blocks, at most [`Self::blocks_max`], as one change: after a crash all of them are new or

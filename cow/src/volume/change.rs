@@ -34,7 +34,7 @@ impl Volume {
     pub fn write_atomic(&self, offset: u64, data: &[&[u8]], wait: Wait) -> Result<()> {
         let bytes: u64 = data.iter().map(|slice| slice.len() as u64).sum();
         let blocks = (offset + bytes).div_ceil(BLOCK_BYTES).saturating_sub(offset / BLOCK_BYTES);
-        if blocks > self.context.geometry.record_blocks_max as u64 {
+        if blocks > self.stack().top.blocks_max() as u64 {
             return Err(Error::new(Kind::Invalid, format!("{bytes} bytes are too many to write at once")));
         }
         self.write(offset, data, wait)
