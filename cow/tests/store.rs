@@ -194,3 +194,59 @@ fn a_rotten_block_is_an_error_with_its_address() {
     assert_eq!(error.kind(), Kind::Corrupt { offset: 10 * 4096 });
     assert_eq!(read(&volume, 8 * 4096, 2 * BLOCK), pattern(3, 4 * BLOCK)[..2 * BLOCK]);
 }
+
+#[test]
+fn a_snapshot_keeps_what_was_there_while_the_volume_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let image = import(&store, "golden", &pattern(1, 64 * BLOCK)).unwrap();
+    let id = clone(&store, "v", Some(image), None).unwrap();
+    let volume = store.open_volume(id).unwrap();
+    volume.write(0, &[&pattern(2, 4 * BLOCK)], Wait::Yes).unwrap();
+    volume.trim(8 * 4096, 4 * 4096, Wait::Yes).unwrap();
+    let before = read(&volume, 0, 64 * BLOCK);
+    let first = store.snapshot(id, "first").unwrap();
+    assert_eq!(store.snapshot(id, "first").err().map(|error| error.kind()), Some(Kind::Exists));
+    volume.write(2 * 4096, &[&pattern(3, 8 * BLOCK)], Wait::Yes).unwrap();
+    let after = read(&volume, 0, 64 * BLOCK);
+    assert_ne!(before, after);
+    assert_eq!(after[2 * BLOCK..10 * BLOCK], pattern(3, 8 * BLOCK));
+    let twin = store.clone_snapshot(first.id, "twin").unwrap().id;
+    assert_eq!(read(&store.open_volume(twin).unwrap(), 0, 64 * BLOCK), before);
+    assert_eq!(store.roll_back(id, first.id).err().map(|error| error.kind()), Some(Kind::InUse));
+    drop(volume);
+    drop(store);
+    let (store, volume) = reopened(dir.path(), id);
+    assert_eq!(read(&volume, 0, 64 * BLOCK), after);
+    drop(volume);
+    store.roll_back(id, first.id).unwrap();
+    assert_eq!(read(&store.open_volume(id).unwrap(), 0, 64 * BLOCK), before);
+    store.open_volume(twin).unwrap().write(0, &[&[9; 4096]], Wait::Yes).unwrap();
+    assert_eq!(read(&store.open_volume(id).unwrap(), 0, 64 * BLOCK), before, "the twin has its own blocks");
+    // Everything can go, in any order, and takes its space with it.
+    store.remove_snapshot(first.id).unwrap();
+    store.remove_volume(id).unwrap();
+    assert_eq!(read(&store.open_volume(twin).unwrap(), 4096, 3 * BLOCK), before[BLOCK..4 * BLOCK]);
+    assert_eq!(store.remove_image(image).err().map(|error| error.kind()), Some(Kind::InUse));
+    store.remove_volume(twin).unwrap();
+    store.remove_image(image).unwrap();
+    for name in ["golden", "images", "volumes", "layers", "snapshots", "staging"] {
+        assert_eq!(std::fs::read_dir(dir.path().join(name)).unwrap().count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn a_volume_grows_in_use_and_reads_zeros_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let id = clone(&store, "v", None, Some(1 << 20)).unwrap();
+    let volume = store.open_volume(id).unwrap();
+    assert_eq!(volume.write(1 << 20, &[&[1; 4096]], Wait::Yes).unwrap_err().kind(), Kind::OutOfRange);
+    store.grow_volume(id, 2 << 20).unwrap();
+    assert_eq!(read(&volume, 1 << 20, 1 << 20), vec![0; 1 << 20]);
+    volume.write(1 << 20, &[&[1; 4096]], Wait::Yes).unwrap();
+    assert_eq!(store.grow_volume(id, 1 << 20).err().map(|error| error.kind()), Some(Kind::Invalid));
+    drop((volume, store));
+    let (_store, volume) = reopened(dir.path(), id);
+    assert_eq!((volume.size_bytes(), read(&volume, 1 << 20, 4096)), (2 << 20, vec![1; 4096]));
+}

@@ -30,7 +30,7 @@ pub struct ImageInfo {
     pub source_format: String,
     /// Milliseconds since 1970.
     pub created_unix_ms: u64,
-    /// Volumes that live on it.
+    /// Volumes and snapshots that live on it.
     pub volumes: usize,
 }
 
@@ -112,7 +112,7 @@ impl Store {
         let users = catalogue.volumes_of(id);
         let entry = catalogue.images.get(&id).ok_or_else(|| no_image(id))?;
         if users > 0 {
-            let message = format!("golden image `{}` is in use by {users} volume(s)", entry.manifest.name);
+            let message = format!("golden image `{}` is in use by {users} volume(s) or snapshot(s)", entry.manifest.name);
             return Err(Error::new(Kind::InUse, message));
         }
         let generation = entry.generation + 1;
@@ -172,7 +172,8 @@ pub(super) fn no_image(id: ImageId) -> Error {
 impl Catalogue {
     pub(super) fn volumes_of(&self, id: ImageId) -> usize {
         let lives_on = |manifest: &crate::format::manifest::VolumeManifest| manifest.image == Some(id);
-        self.volumes.values().filter(|entry| entry.manifest.as_ref().is_ok_and(lives_on)).count()
+        let snapshots = self.snapshots.values().filter(|entry| lives_on(&entry.manifest)).count();
+        snapshots + self.volumes.values().filter(|entry| entry.manifest.as_ref().is_ok_and(lives_on)).count()
     }
 
     fn image_name_is_free(&self, name: &str) -> Result<()> {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Catalogue, Store, VolumeEntry, check_name, images::no_image, manifests};
+use parking_lot::Mutex;
+
+use super::{Catalogue, Store, VolumeEntry, check_name, images::no_image, manifests, snapshots::sweep_layers};
 use crate::{
     error::{Error, Kind, Result},
     format::{
@@ -100,40 +102,28 @@ impl Store {
     pub fn create_volume(&self, new: NewVolume) -> Result<VolumeInfo> {
         check_name(&new.name)?;
         let size_bytes = self.catalogue.lock().begin_volume(&new)?;
-        let created = self.place_volume(&new, size_bytes);
+        let placed = self.context.random_id().and_then(|layer| {
+            self.place_volume(VolumeManifest {
+                name: new.name.clone(),
+                size_bytes,
+                created_unix_ms: self.context.disk.unix_ms(),
+                image: new.image,
+                layers: vec![LayerId(layer)],
+                parent: None,
+                deleted: false,
+            })
+        });
         self.catalogue.lock().volume_names.remove(&new.name);
-        self.volume_info(created?)
+        self.volume_info(placed?)
     }
 
-    fn place_volume(&self, new: &NewVolume, size_bytes: u64) -> Result<VolumeId> {
+    /// Gives a new volume its identifier, its place in the catalogue and its first manifest.
+    pub(super) fn place_volume(&self, manifest: VolumeManifest) -> Result<VolumeId> {
         let context = &self.context;
         let id = VolumeId(context.random_id()?);
-        let manifest = VolumeManifest {
-            name: new.name.clone(),
-            size_bytes,
-            created_unix_ms: context.disk.unix_ms(),
-            image: new.image,
-            layers: vec![LayerId(context.random_id()?)],
-            parent: None,
-            deleted: false,
-        };
         let bytes = manifest.pack(FrameKind::Volume, Location { owner: id.0, number: 1 });
-        // The image must not go between here and the entry below: it is held by its name in the catalogue.
-        let mut catalogue = self.catalogue.lock();
-        if let Some(image) = new.image
-            && !catalogue.images.contains_key(&image)
-        {
-            return Err(no_image(image));
-        }
-        let entry = VolumeEntry {
-            manifest: Ok(manifest),
-            generation: 1,
-            open: None,
-            opening: Arc::default(),
-            fault: None,
-        };
-        catalogue.volumes.insert(id, entry);
-        drop(catalogue);
+        // From here on the catalogue knows that image and layers are in use; until here they may have gone.
+        self.catalogue.lock().insert_volume(id, manifest)?;
         let placed = manifests::create(context, &context.volumes_dir(), &context.volume_dir(id), &bytes);
         if let Err(error) = placed {
             self.catalogue.lock().volumes.remove(&id);
@@ -144,15 +134,18 @@ impl Store {
 
     /// Opens a volume, recovering it where that is needed. May take its time: call it where waiting is allowed.
     pub fn open_volume(&self, id: VolumeId) -> Result<Arc<Volume>> {
-        let opening = {
-            let catalogue = self.catalogue.lock();
-            let entry = catalogue.volumes.get(&id).ok_or_else(|| no_volume(id))?;
-            if let Some(volume) = &entry.open {
-                return Ok(volume.clone());
-            }
-            entry.opening.clone()
-        };
-        let _opening = opening.lock();
+        let gate = self.gate(id)?;
+        let _gate = gate.lock();
+        self.open_behind_gate(id)
+    }
+
+    /// What is held while a volume is opened, closed or given another shape: one at a time.
+    pub(super) fn gate(&self, id: VolumeId) -> Result<Arc<Mutex<()>>> {
+        let catalogue = self.catalogue.lock();
+        Ok(catalogue.volumes.get(&id).ok_or_else(|| no_volume(id))?.gate.clone())
+    }
+
+    pub(super) fn open_behind_gate(&self, id: VolumeId) -> Result<Arc<Volume>> {
         let manifest = {
             let catalogue = self.catalogue.lock();
             let entry = catalogue.volumes.get(&id).ok_or_else(|| no_volume(id))?;
@@ -201,9 +194,9 @@ impl Store {
     /// Closes a volume that nobody uses: durable, its map written down. Opening it again reads it anew, which is
     /// also how a poisoned volume comes back.
     pub fn close_volume(&self, id: VolumeId) -> Result<()> {
-        let opening = self.catalogue.lock().volumes.get(&id).ok_or_else(|| no_volume(id))?.opening.clone();
         // Nobody opens it while it is being written down: a layer has one writer.
-        let _opening = opening.lock();
+        let gate = self.gate(id)?;
+        let _gate = gate.lock();
         match self.take_unused(id)? {
             Some(volume) if !volume.is_poisoned() => volume.checkpoint(),
             _ => Ok(()),
@@ -211,7 +204,7 @@ impl Store {
     }
 
     /// Takes the open volume out of the catalogue, if it is open; refuses while somebody uses it.
-    fn take_unused(&self, id: VolumeId) -> Result<Option<Arc<Volume>>> {
+    pub(super) fn take_unused(&self, id: VolumeId) -> Result<Option<Arc<Volume>>> {
         let mut catalogue = self.catalogue.lock();
         let entry = catalogue.volumes.get_mut(&id).ok_or_else(|| no_volume(id))?;
         let Some(volume) = entry.open.take() else { return Ok(None) };
@@ -224,28 +217,42 @@ impl Store {
 
     /// Removes a volume that nobody uses. Its space comes back.
     pub fn remove_volume(&self, id: VolumeId) -> Result<()> {
-        let mut catalogue = self.catalogue.lock();
-        let entry = catalogue.volumes.get_mut(&id).ok_or_else(|| no_volume(id))?;
-        if entry.open.as_ref().is_some_and(|volume| Arc::strong_count(volume) > 1) {
-            return Err(Error::new(Kind::InUse, format!("volume {id} is in use")));
-        }
-        let manifest = entry.manifest.clone().map_err(|fault| Error::corrupt(0, fault))?;
-        let generation = entry.generation + 1;
+        let gate = self.gate(id)?;
+        let _gate = gate.lock();
+        drop(self.take_unused(id)?);
+        let manifest = self.volume_manifest(id)?;
         let layers = manifest.layers.clone();
-        let manifest = VolumeManifest { deleted: true, ..manifest };
-        let bytes = manifest.pack(FrameKind::Volume, Location { owner: id.0, number: generation });
-        let dir = self.context.volume_dir(id);
-        manifests::replace(&self.context, &dir, generation, &bytes)?;
-        catalogue.volumes.remove(&id);
-        let used = catalogue.layers_in_use();
-        drop(catalogue);
+        self.replace_volume_manifest(id, VolumeManifest { deleted: true, ..manifest })?;
+        let unused = {
+            let mut catalogue = self.catalogue.lock();
+            catalogue.volumes.remove(&id);
+            catalogue.unused(&layers)
+        };
         // It is removed; what cannot be swept now is swept at the next opening.
-        for layer in
-            layers.into_iter().filter(|layer| used.as_ref().is_some_and(|used| !used.contains(layer)))
-        {
-            drop(remove_tree(&self.context, &self.context.layer_dir(layer)));
+        sweep_layers(&self.context, &unused);
+        drop(remove_tree(&self.context, &self.context.volume_dir(id)));
+        Ok(())
+    }
+
+    pub(super) fn volume_manifest(&self, volume: VolumeId) -> Result<VolumeManifest> {
+        let catalogue = self.catalogue.lock();
+        let entry = catalogue.volumes.get(&volume).ok_or_else(|| no_volume(volume))?;
+        entry.manifest.clone().map_err(|fault| Error::corrupt(0, fault))
+    }
+
+    /// Puts a volume's next manifest in its place. Its gate is held by the caller.
+    pub(super) fn replace_volume_manifest(&self, volume: VolumeId, manifest: VolumeManifest) -> Result<()> {
+        let generation = {
+            let mut catalogue = self.catalogue.lock();
+            let entry = catalogue.volumes.get_mut(&volume).ok_or_else(|| no_volume(volume))?;
+            entry.generation += 1;
+            entry.generation
+        };
+        let bytes = manifest.pack(FrameKind::Volume, Location { owner: volume.0, number: generation });
+        manifests::replace(&self.context, &self.context.volume_dir(volume), generation, &bytes)?;
+        if let Some(entry) = self.catalogue.lock().volumes.get_mut(&volume) {
+            entry.manifest = Ok(manifest);
         }
-        drop(remove_tree(&self.context, &dir));
         Ok(())
     }
 
@@ -265,7 +272,7 @@ impl Store {
     }
 }
 
-fn no_volume(id: VolumeId) -> Error {
+pub(super) fn no_volume(id: VolumeId) -> Error {
     Error::new(Kind::NotFound, format!("no volume {id}"))
 }
 
@@ -285,22 +292,35 @@ fn unreadable(id: VolumeId, fault: Option<String>) -> VolumeInfo {
 impl Catalogue {
     /// Checks everything and takes the name; gives the size.
     fn begin_volume(&mut self, new: &NewVolume) -> Result<u64> {
-        let named =
-            |entry: &VolumeEntry| entry.manifest.as_ref().is_ok_and(|manifest| manifest.name == new.name);
-        if self.volumes.values().any(named) || self.volume_names.contains(&new.name) {
-            return Err(Error::new(Kind::Exists, format!("a volume `{}` exists", new.name)));
-        }
         let image_bytes = match new.image {
             Some(id) => self.images.get(&id).ok_or_else(|| no_image(id))?.manifest.size_bytes,
             None => 0,
         };
         let size_bytes = check_size(new.size_bytes.unwrap_or(image_bytes), image_bytes)?;
-        self.volume_names.insert(new.name.clone());
+        self.take_volume_name(&new.name)?;
         Ok(size_bytes)
+    }
+
+    /// Puts a volume in, if what it is made of is still there.
+    fn insert_volume(&mut self, id: VolumeId, manifest: VolumeManifest) -> Result<()> {
+        if let Some(image) = manifest.image
+            && !self.images.contains_key(&image)
+        {
+            return Err(no_image(image));
+        }
+        let shared = manifest.layers.split_last().map_or(&[][..], |(_, below)| below);
+        let used = self.layers_in_use();
+        if !shared.iter().all(|layer| used.as_ref().is_none_or(|used| used.contains(layer))) {
+            return Err(Error::new(Kind::NotFound, "the snapshot was removed meanwhile"));
+        }
+        let manifest = Ok(manifest);
+        let entry = VolumeEntry { manifest, generation: 1, open: None, gate: Arc::default(), fault: None };
+        self.volumes.insert(id, entry);
+        Ok(())
     }
 }
 
-fn check_size(size_bytes: u64, image_bytes: u64) -> Result<u64> {
+pub(super) fn check_size(size_bytes: u64, image_bytes: u64) -> Result<u64> {
     let refuse = |message: String| Err(Error::new(Kind::Invalid, message));
     if size_bytes == 0 {
         return refuse("a volume without a golden image needs a size".to_owned());

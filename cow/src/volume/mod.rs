@@ -15,6 +15,7 @@ use std::sync::{
 use parking_lot::RwLock;
 
 use crate::{
+    context::Context,
     disk::Wait,
     error::{Error, Kind, Result},
     ids::VolumeId,
@@ -51,8 +52,9 @@ pub enum Allocation {
 }
 
 impl Volume {
-    pub(crate) fn new(id: VolumeId, size_bytes: u64, stack: Stack) -> Self {
-        Self { id, stack: RwLock::new(Arc::new(stack)), size_bytes: AtomicU64::new(size_bytes) }
+    pub(crate) fn new(context: &Arc<Context>, id: VolumeId, size_bytes: u64, stack: Stack) -> Self {
+        let context = context.clone();
+        Self { id, context, stack: RwLock::new(Arc::new(stack)), size_bytes: AtomicU64::new(size_bytes) }
     }
 
     /// Its identifier.

@@ -1,0 +1,212 @@
+//! Snapshots: the layers of a volume as they were, under a name of their own.
+//!
+//! Taking one costs the same whatever the volume holds, and the volume stays in use. The order is what makes it
+//! safe: first the volume's manifest names a new, empty layer on top; then the writers move there; then the layer
+//! below is made durable; then the snapshot's manifest names it. A crash at any point leaves the volume whole,
+//! with one layer more than it needs at worst.
+
+use std::sync::Arc;
+
+use super::{Catalogue, SnapshotEntry, Store, VolumeEntry, check_name, manifests};
+use crate::{
+    context::Context,
+    error::{Error, Kind, Result},
+    format::{
+        frame::{FrameKind, Location},
+        manifest::VolumeManifest,
+    },
+    ids::{LayerId, SnapshotId, VolumeId},
+    image::import::remove_tree,
+    layer::Layer,
+    limits::LAYERS_MAX,
+};
+
+/// A snapshot, as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// Its identifier.
+    pub id: SnapshotId,
+    /// Its name, unique among those of its volume.
+    pub name: String,
+    /// The volume it was taken of, which may be gone.
+    pub volume: Option<VolumeId>,
+    /// Size of the volume then.
+    pub size_bytes: u64,
+    /// Milliseconds since 1970.
+    pub created_unix_ms: u64,
+}
+
+impl Store {
+    /// All snapshots, by time.
+    pub fn snapshots(&self) -> Vec<SnapshotInfo> {
+        let catalogue = self.catalogue.lock();
+        let mut infos: Vec<_> = catalogue.snapshots.iter().map(|(id, entry)| info(*id, &entry.manifest)).collect();
+        infos.sort_by(|a, b| (a.created_unix_ms, a.id).cmp(&(b.created_unix_ms, b.id)));
+        infos
+    }
+
+    /// Takes a snapshot of a volume, in use or not. Everything acknowledged before the call is in it, and durable.
+    pub fn snapshot(&self, volume: VolumeId, name: &str) -> Result<SnapshotInfo> {
+        check_name(name)?;
+        let gate = self.gate(volume)?;
+        let _gate = gate.lock();
+        let open = self.open_behind_gate(volume)?;
+        let manifest = self.volume_manifest(volume)?;
+        let same = |entry: &SnapshotEntry| entry.manifest.parent == Some(volume) && entry.manifest.name == name;
+        if self.catalogue.lock().snapshots.values().any(same) {
+            return Err(Error::new(Kind::Exists, format!("volume `{}` has a snapshot `{name}`", manifest.name)));
+        }
+        if manifest.layers.len() + 1 >= LAYERS_MAX {
+            let message = format!("volume `{}` has {} layers; remove snapshots first", manifest.name, LAYERS_MAX);
+            return Err(Error::new(Kind::Invalid, message));
+        }
+        let id = SnapshotId(self.context.random_id()?);
+        let above = LayerId(self.context.random_id()?);
+        let mut layers = manifest.layers.clone();
+        let snapshot = VolumeManifest {
+            name: name.to_owned(),
+            created_unix_ms: self.context.disk.unix_ms(),
+            parent: Some(volume),
+            layers: layers.clone(),
+            ..manifest.clone()
+        };
+        layers.push(above);
+        self.replace_volume_manifest(volume, VolumeManifest { layers, ..manifest })?;
+        let (above, _) = Layer::open(&self.context, above)?;
+        let frozen = open.put_on_top(above)?;
+        self.catalogue.lock().layers.insert(frozen.id, Arc::downgrade(&frozen));
+        frozen.flush()?;
+        self.place_snapshot(id, snapshot)
+    }
+
+    fn place_snapshot(&self, id: SnapshotId, manifest: VolumeManifest) -> Result<SnapshotInfo> {
+        let context = &self.context;
+        let bytes = manifest.pack(FrameKind::Snapshot, Location { owner: id.0, number: 1 });
+        manifests::create(context, &context.snapshots_dir(), &context.snapshot_dir(id), &bytes)?;
+        let told = info(id, &manifest);
+        self.catalogue.lock().snapshots.insert(id, SnapshotEntry { manifest, generation: 1 });
+        Ok(told)
+    }
+
+    /// Removes a snapshot. Volumes that were cloned from it keep what they need of it.
+    pub fn remove_snapshot(&self, id: SnapshotId) -> Result<()> {
+        let mut catalogue = self.catalogue.lock();
+        let entry = catalogue.snapshots.get(&id).ok_or_else(|| no_snapshot(id))?;
+        let generation = entry.generation + 1;
+        let manifest = VolumeManifest { deleted: true, ..entry.manifest.clone() };
+        let bytes = manifest.pack(FrameKind::Snapshot, Location { owner: id.0, number: generation });
+        let dir = self.context.snapshot_dir(id);
+        manifests::replace(&self.context, &dir, generation, &bytes)?;
+        catalogue.snapshots.remove(&id);
+        let unused = catalogue.unused(&manifest.layers);
+        drop(catalogue);
+        // It is removed; what cannot be swept now is swept at the next opening.
+        sweep_layers(&self.context, &unused);
+        drop(remove_tree(&self.context, &dir));
+        Ok(())
+    }
+
+    /// Creates a volume that begins as a snapshot was. Durable when it returns.
+    pub fn clone_snapshot(&self, id: SnapshotId, name: &str) -> Result<super::VolumeInfo> {
+        check_name(name)?;
+        let snapshot = {
+            let mut catalogue = self.catalogue.lock();
+            let entry = catalogue.snapshots.get(&id).ok_or_else(|| no_snapshot(id))?;
+            let snapshot = entry.manifest.clone();
+            catalogue.take_volume_name(name)?;
+            snapshot
+        };
+        let placed = self.place_clone(name, snapshot);
+        self.catalogue.lock().volume_names.remove(name);
+        self.volume_info(placed?)
+    }
+
+    fn place_clone(&self, name: &str, snapshot: VolumeManifest) -> Result<VolumeId> {
+        let mut layers = snapshot.layers;
+        if layers.len() >= LAYERS_MAX {
+            return Err(Error::new(Kind::Invalid, format!("the snapshot has {LAYERS_MAX} layers already")));
+        }
+        layers.push(LayerId(self.context.random_id()?));
+        let created_unix_ms = self.context.disk.unix_ms();
+        let name = name.to_owned();
+        self.place_volume(VolumeManifest { name, created_unix_ms, layers, parent: None, ..snapshot })
+    }
+
+    /// Takes a volume that nobody uses back to a snapshot. What was written since is lost; its size stays.
+    pub fn roll_back(&self, volume: VolumeId, id: SnapshotId) -> Result<()> {
+        let gate = self.gate(volume)?;
+        let _gate = gate.lock();
+        let manifest = self.volume_manifest(volume)?;
+        let snapshot = {
+            let catalogue = self.catalogue.lock();
+            catalogue.snapshots.get(&id).ok_or_else(|| no_snapshot(id))?.manifest.clone()
+        };
+        if snapshot.parent != Some(volume) {
+            let message = format!("snapshot `{}` is not one of volume `{}`", snapshot.name, manifest.name);
+            return Err(Error::new(Kind::Invalid, message));
+        }
+        drop(self.take_unused(volume)?);
+        let mut layers = snapshot.layers;
+        layers.push(LayerId(self.context.random_id()?));
+        let old = manifest.layers.clone();
+        self.replace_volume_manifest(volume, VolumeManifest { layers, ..manifest })?;
+        let unused = self.catalogue.lock().unused(&old);
+        sweep_layers(&self.context, &unused);
+        Ok(())
+    }
+
+    /// Makes a volume larger, in use or not. What is added reads zeros.
+    pub fn grow_volume(&self, volume: VolumeId, size_bytes: u64) -> Result<()> {
+        let gate = self.gate(volume)?;
+        let _gate = gate.lock();
+        let manifest = self.volume_manifest(volume)?;
+        if size_bytes < manifest.size_bytes {
+            let message = format!("volume `{}` has {} bytes and cannot shrink", manifest.name, manifest.size_bytes);
+            return Err(Error::new(Kind::Invalid, message));
+        }
+        super::volumes::check_size(size_bytes, 0)?;
+        self.replace_volume_manifest(volume, VolumeManifest { size_bytes, ..manifest })?;
+        if let Some(open) = self.catalogue.lock().volumes.get(&volume).and_then(|entry| entry.open.clone()) {
+            open.set_size(size_bytes);
+        }
+        Ok(())
+    }
+}
+
+fn info(id: SnapshotId, manifest: &VolumeManifest) -> SnapshotInfo {
+    SnapshotInfo {
+        id,
+        name: manifest.name.clone(),
+        volume: manifest.parent,
+        size_bytes: manifest.size_bytes,
+        created_unix_ms: manifest.created_unix_ms,
+    }
+}
+
+fn no_snapshot(id: SnapshotId) -> Error {
+    Error::new(Kind::NotFound, format!("no snapshot {id}"))
+}
+
+/// Removes layers that nothing names any more; what cannot be removed now is swept at the next opening.
+pub(super) fn sweep_layers(context: &Context, layers: &[LayerId]) {
+    for layer in layers {
+        drop(remove_tree(context, &context.layer_dir(*layer)));
+    }
+}
+
+impl Catalogue {
+    /// Which of these layers no manifest names; none when a manifest cannot be read.
+    pub(super) fn unused(&self, layers: &[LayerId]) -> Vec<LayerId> {
+        let Some(used) = self.layers_in_use() else { return Vec::new() };
+        layers.iter().copied().filter(|layer| !used.contains(layer)).collect()
+    }
+
+    pub(super) fn take_volume_name(&mut self, name: &str) -> Result<()> {
+        let named = |entry: &VolumeEntry| entry.manifest.as_ref().is_ok_and(|manifest| manifest.name == name);
+        if self.volumes.values().any(named) || self.volume_names.contains(name) {
+            return Err(Error::new(Kind::Exists, format!("a volume `{name}` exists")));
+        }
+        self.volume_names.insert(name.to_owned());
+        Ok(())
+    }
+}
