@@ -57,7 +57,7 @@ impl Default for NegotiationPolicy {
             header_digest: true,
             data_digest: true,
             receive_segment_bytes_max: 256 * 1024,
-            burst_bytes_max: 16 * 1024 * 1024 - 512,
+            burst_bytes_max: 1024 * 1024,
             first_burst_bytes_max: 256 * 1024,
             initial_r2t: false,
             immediate_data: true,

@@ -54,8 +54,10 @@ pub struct LoginRequested {
 pub struct LoginAuthorization {
     /// How the peer must prove itself.
     pub authentication: AuthenticationPolicy,
-    /// Random bytes for a CHAP challenge: from the system's CSPRNG, fresh for every login.
-    pub random: [u8; 32],
+    /// CHAP identifier: a random byte.
+    pub chap_identifier: u8,
+    /// CHAP challenge: from the system's CSPRNG, fresh for every login.
+    pub chap_challenge: [u8; 32],
     /// TargetPortalGroupTag to declare.
     pub portal_group_tag: PortalGroupTag,
     /// TargetAlias to declare.
@@ -242,6 +244,8 @@ pub enum TaskManagementResponse {
     LunDoesNotExist,
     /// 3.
     TaskStillAllegiant,
+    /// 4.
+    ReassignNotSupported,
     /// 5.
     NotSupported,
     /// 6.

@@ -128,7 +128,7 @@ impl fmt::Debug for LogicalUnitNumber {
 }
 
 /// Initiator task tag (RFC 7143 §11.2.1.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct InitiatorTaskTag(pub u32);
 
 impl InitiatorTaskTag {

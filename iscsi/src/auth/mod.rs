@@ -1,5 +1,8 @@
 //! How a peer proves who it is (RFC 7143 §12): not at all, or by CHAP.
 
+mod chap;
+
+pub use chap::{Chap, ChapError};
 use std::fmt;
 
 /// What a login must prove.

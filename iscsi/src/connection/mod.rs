@@ -1,106 +1,487 @@
 //! One connection of one session, from its first byte to its last.
+//!
+//! # Invariants
+//! - Responses leave in the order in which they were queued; StatSN, ExpCmdSN and MaxCmdSN are set when queued.
+//! - A task is in [`task::TaskTable`] from its command until it is completed or aborted; the driver knows it from
+//!   [`Event::Command`] on, and its slot is not used again before the driver gave it back.
+//! - What a peer can make us keep is bounded: tasks by the window, write data by `buffered_bytes_max`, responses by
+//!   not handing out commands while the transmit queue is full, everything else by [`crate::limits`].
+
+mod command;
+mod data_out;
+mod full_feature;
+mod login;
+mod respond;
+mod task;
+mod task_management;
+#[cfg(test)]
+mod tests;
+mod text;
+mod transmit;
+mod window;
 
 use crate::config::ConnectionConfig;
 use crate::error::{CloseReason, LoginStatus};
-use crate::event::*;
-use crate::names::{TaskId, Tsih};
+use crate::event::{
+    AsyncNotice, Event, LoginAuthorization, ScsiResponse, SessionEstablished, TargetRecord, TaskManagementId,
+    TaskManagementResponse, TaskScope,
+};
+use crate::limits::LOGIN_SEGMENT_BYTES_MAX;
+use crate::names::{ConnectionId, IscsiName, SessionType, TaskId, Tsih};
+use crate::serial::SerialNumber;
+use crate::text::{Parameters, append_pair};
+use crate::wire::{Deframer, FrameError, LoginRequest, LoginResponse, Opcode, Pdu, Sequence};
 use bytes::BytesMut;
+use login::{Answer, Login, Step};
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
+use task::TaskTable;
+use task_management::PendingTaskManagement;
+use text::TextExchange;
+use transmit::Transmit;
+use window::CommandWindow;
 
 /// The target's end of an iSCSI connection.
 #[derive(Debug)]
 pub struct Connection {
-    _config: Arc<ConnectionConfig>,
+    config: Arc<ConnectionConfig>,
+    phase: Phase,
+    deframer: Deframer,
+    transmit: Transmit,
+    events: VecDeque<Event>,
+    stat_sn: SerialNumber,
+    window: CommandWindow,
+    /// MaxCmdSN as the peer knows it.
+    advertised_max_cmd_sn: SerialNumber,
+    parameters: Parameters,
+    session: SessionFacts,
+    tasks: TaskTable,
+    /// Tasks to hand to the driver, in order.
+    ready: VecDeque<TaskId>,
+    /// Tasks that wait until there is memory for the data that they have to solicit.
+    soliciting: VecDeque<TaskId>,
+    buffered_bytes: usize,
+    /// Tasks that may solicit all their data.
+    soliciting_now: usize,
+    transfer_count: u16,
+    /// Numbered requests that came before one that is missing.
+    held: Vec<(SerialNumber, Pdu)>,
+    task_management: Vec<PendingTaskManagement>,
+    task_management_count: u64,
+    text: Option<TextExchange>,
+    logout: Option<full_feature::PendingLogout>,
+    ping: Ping,
+    login_deadline: Option<Instant>,
+    last_received: Instant,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Login(Box<Login>),
+    FullFeature,
+    Closed,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Default)]
+struct SessionFacts {
+    session_type: SessionType,
+    initiator_name: Option<IscsiName>,
+    target_name: Option<IscsiName>,
+    connection_id: ConnectionId,
+}
+
+#[derive(Debug, Default)]
+struct Ping {
+    /// When the one under way was sent.
+    sent: Option<Instant>,
+    /// iPXE never answers a ping; only a peer that once did is expected to.
+    peer_answers: bool,
 }
 
 impl Connection {
     /// A connection that was accepted at `now`.
     #[must_use]
-    pub fn new(config: Arc<ConnectionConfig>, _now: Instant) -> Self {
-        Self { _config: config }
+    pub fn new(config: Arc<ConnectionConfig>, now: Instant) -> Self {
+        let login_deadline = Some(now + config.login_time);
+        Self {
+            config,
+            phase: Phase::Login(Box::default()),
+            deframer: Deframer {
+                header_digest: false,
+                data_digest: false,
+                segment_bytes_max: LOGIN_SEGMENT_BYTES_MAX,
+            },
+            transmit: Transmit::default(),
+            events: VecDeque::new(),
+            stat_sn: SerialNumber(0),
+            window: CommandWindow::default(),
+            advertised_max_cmd_sn: SerialNumber(0),
+            parameters: Parameters::default(),
+            session: SessionFacts::default(),
+            tasks: TaskTable::default(),
+            ready: VecDeque::new(),
+            soliciting: VecDeque::new(),
+            buffered_bytes: 0,
+            soliciting_now: 0,
+            transfer_count: 0,
+            held: Vec::new(),
+            task_management: Vec::new(),
+            task_management_count: 0,
+            text: None,
+            logout: None,
+            ping: Ping::default(),
+            login_deadline,
+            last_received: now,
+        }
     }
 
     // ---- bytes and time -------------------------------------------------------------------------------------
 
-    /// Takes all whole PDUs off the front of `received`; payloads are split off without a copy.
-    /// What is left is the beginning of a PDU; [`Self::receive_bytes_wanted`] says how much is missing.
-    pub fn handle_bytes(&mut self, _now: Instant, _received: &mut BytesMut) {}
-    /// How many bytes are missing to the end of the PDU that began, at least; for sizing the receive buffer.
-    #[must_use]
-    pub fn receive_bytes_wanted(&self) -> usize {
-        48
+    /// Takes whole PDUs off the front of `received`, as many as there are; payloads are split off without a copy.
+    /// What is left is the beginning of a PDU, or PDUs that must wait: for the driver's answer to a login, or for
+    /// room in the transmit queue. Call again after either.
+    pub fn handle_bytes(&mut self, now: Instant, received: &mut BytesMut) {
+        while self.takes_pdus() {
+            match self.deframer.next(received) {
+                Ok(Some(pdu)) => {
+                    self.last_received = now;
+                    self.handle_pdu(pdu);
+                }
+                Ok(None) => break,
+                Err(error) => self.handle_frame_error(error),
+            }
+        }
+        self.settle();
     }
+
+    /// How many bytes `received` lacks to the end of its first PDU, at least; for sizing the receive buffer.
+    #[must_use]
+    pub fn receive_bytes_wanted(&self, received: &[u8]) -> usize {
+        self.deframer.bytes_missing(received)
+    }
+
     /// May the driver read from the socket? Not while too much waits for transmission, nor after the end.
     #[must_use]
     pub fn wants_read(&self) -> bool {
-        true
+        self.takes_pdus()
     }
+
     /// Tells that the time of [`Self::poll_timeout`] has come.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.login_deadline.is_some_and(|deadline| deadline <= now) {
+            self.close(CloseReason::LoginTimeout);
+        }
+        self.handle_ping_timeout(now);
+    }
+
     /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        match self.phase {
+            Phase::Login(_) => self.login_deadline,
+            Phase::FullFeature => self.ping_deadline(),
+            Phase::Closed => None,
+        }
     }
-    /// The next thing to do; drain until `None`.
+
+    /// The next thing to do; drain until `None`. Commands are held back while the transmit queue is full.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        if self.transmit.is_full() {
+            return None;
+        }
+        self.next_command().map(Event::Command)
     }
 
     // ---- transmission ---------------------------------------------------------------------------------------
 
     /// Fills `slices` with what is to be sent next, and says how many were filled.
-    pub fn transmit_slices<'a>(&'a self, _slices: &mut [IoSlice<'a>]) -> usize {
-        0
+    pub fn transmit_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.transmit.slices(slices)
     }
+
     /// Tells that so many bytes of the slices went out.
-    pub fn advance_transmit(&mut self, _bytes: usize) {}
+    pub fn advance_transmit(&mut self, bytes: usize) {
+        self.transmit.advance(bytes);
+    }
+
     /// Bytes that wait for transmission.
     #[must_use]
-    pub fn transmit_bytes(&self) -> usize {
-        0
+    pub const fn transmit_bytes(&self) -> usize {
+        self.transmit.bytes()
     }
 
     // ---- answers to events ----------------------------------------------------------------------------------
 
     /// Answers [`Event::LoginRequested`]: go on, with these terms.
-    pub fn authorize_login(&mut self, _authorization: LoginAuthorization) {}
+    pub fn authorize_login(&mut self, authorization: LoginAuthorization) {
+        let config = Arc::clone(&self.config);
+        if let Phase::Login(login) = &mut self.phase
+            && let Some(step) = login.authorize(authorization, &config.negotiation)
+        {
+            self.take_login_step(step);
+        }
+    }
+
     /// Answers [`Event::LoginRequested`]: the target is at `address` (`a.b.c.d:port[,tag]`).
-    pub fn redirect_login(&mut self, _address: &str, _permanently: bool) {}
+    pub fn redirect_login(&mut self, address: &str, permanently: bool) {
+        let status = if permanently {
+            LoginStatus::TargetMovedPermanently
+        } else {
+            LoginStatus::TargetMovedTemporarily
+        };
+        let mut text = Vec::new();
+        append_pair(&mut text, "TargetAddress", address);
+        self.refuse_with(status, text);
+    }
+
     /// Answers [`Event::LoginRequested`] or [`Event::SessionRequested`]: no.
-    pub fn refuse_login(&mut self, _status: LoginStatus) {}
+    pub fn refuse_login(&mut self, status: LoginStatus) {
+        self.refuse_with(status, Vec::new());
+    }
+
     /// Answers [`Event::SessionRequested`]: the session it replaces, if any, has no more effect.
-    pub fn establish_session(&mut self, _tsih: Tsih) {}
+    pub fn establish_session(&mut self, tsih: Tsih) {
+        let Phase::Login(login) = &mut self.phase else { return };
+        if !login.waits_for_driver() {
+            return;
+        }
+        let answer = login.finish();
+        let chap_name = login.chap_name();
+        self.parameters = login.parameters().clone();
+        self.session = SessionFacts {
+            session_type: login.session_type(),
+            initiator_name: login.identity().map(|identity| identity.initiator_name.clone()),
+            target_name: login.identity().and_then(|identity| identity.target_name.clone()),
+            connection_id: login.request().connection_id,
+        };
+        let request = *login.request();
+        self.open_window();
+        self.send_login_response(&request, answer, tsih, LoginStatus::Success);
+        self.enter_full_feature();
+        let session_type = self.session.session_type;
+        self.events.push_back(Event::SessionEstablished(SessionEstablished {
+            session_type,
+            tsih,
+            chap_name,
+        }));
+    }
+
     /// Answers [`Event::Command`]. A task that was aborted meanwhile is forgotten without a response.
-    pub fn complete_task(&mut self, _task: TaskId, _response: ScsiResponse) {}
+    pub fn complete_task(&mut self, task: TaskId, response: ScsiResponse) {
+        self.finish_task(task, &response);
+        self.settle();
+    }
+
     /// Answers [`Event::TaskManagement`]. The response waits until the tasks concerned are completed.
-    pub fn complete_task_management(&mut self, _id: TaskManagementId, _response: TaskManagementResponse) {}
+    pub fn complete_task_management(&mut self, id: TaskManagementId, response: TaskManagementResponse) {
+        self.answer_task_management(id, response);
+        self.settle();
+    }
+
     /// Answers [`Event::SendTargets`].
-    pub fn complete_send_targets(&mut self, _targets: &[TargetRecord]) {}
+    pub fn complete_send_targets(&mut self, targets: &[TargetRecord]) {
+        self.answer_send_targets(targets);
+    }
 
     // ---- commands -------------------------------------------------------------------------------------------
 
     /// Stops the tasks in `scope`, for a request that came on another connection: no response will be sent.
-    pub fn abort_tasks(&mut self, _scope: TaskScope) {}
+    pub fn abort_tasks(&mut self, scope: TaskScope) {
+        self.stop_tasks(scope);
+        self.settle();
+    }
+
     /// Are there aborted tasks in `scope` whose execution has not ended yet?
     #[must_use]
-    pub fn has_aborted_tasks(&self, _scope: TaskScope) -> bool {
-        false
+    pub fn has_aborted_tasks(&self, scope: TaskScope) -> bool {
+        let is_aborted = |id| {
+            self.tasks.get(id).is_some_and(|task| task.state == task::TaskState::Aborted && task.is_in(scope))
+        };
+        self.tasks.executing() > 0 && self.tasks.ids().any(is_aborted)
     }
-    /// Commands handed out and not yet completed.
+
+    /// Commands handed out and not yet completed, aborted ones included.
     #[must_use]
-    pub fn tasks_executing(&self) -> usize {
-        0
+    pub const fn tasks_executing(&self) -> usize {
+        self.tasks.executing()
     }
-    /// Sends an asynchronous message; ignored before full feature phase.
-    pub fn notify(&mut self, _notice: AsyncNotice) {}
+
+    /// Commands of any state.
+    #[must_use]
+    pub const fn tasks_open(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Write data that is or may come to be in memory.
+    #[must_use]
+    pub const fn buffered_bytes(&self) -> usize {
+        self.buffered_bytes
+    }
+
+    /// What was agreed at login; the defaults before it.
+    #[must_use]
+    pub const fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Is the connection in full feature phase?
+    #[must_use]
+    pub const fn is_full_feature(&self) -> bool {
+        matches!(self.phase, Phase::FullFeature)
+    }
+
+    /// Sends an asynchronous message; ignored outside full feature phase.
+    pub fn notify(&mut self, notice: AsyncNotice) {
+        if self.is_full_feature() {
+            self.send_async_message(notice);
+        }
+    }
+
     /// Ends the connection: nothing more is read, and every open task is forgotten when it completes.
-    pub fn close(&mut self, _reason: CloseReason) {}
+    pub fn close(&mut self, reason: CloseReason) {
+        if self.is_closed() {
+            return;
+        }
+        self.phase = Phase::Closed;
+        self.login_deadline = None;
+        self.stop_tasks(TaskScope::All);
+        self.held = Vec::new();
+        self.text = None;
+        self.task_management = Vec::new();
+        self.logout = None;
+        self.events.push_back(Event::Closed(reason));
+    }
+
     /// Did the connection end?
     #[must_use]
-    pub fn is_closed(&self) -> bool {
-        false
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    // ---- inside ---------------------------------------------------------------------------------------------
+
+    fn takes_pdus(&self) -> bool {
+        match &self.phase {
+            Phase::Login(login) => !login.waits_for_driver() && !self.transmit.is_full(),
+            Phase::FullFeature => self.logout.is_none() && !self.transmit.is_full(),
+            Phase::Closed => false,
+        }
+    }
+
+    fn handle_pdu(&mut self, pdu: Pdu) {
+        match self.phase {
+            Phase::Login(_) => self.handle_login_pdu(&pdu),
+            Phase::FullFeature => self.handle_full_feature_pdu(pdu),
+            Phase::Closed => {}
+        }
+    }
+
+    /// At ErrorRecoveryLevel 0 the only way on is another session (RFC 7143 §7.6, §7.7).
+    fn handle_frame_error(&mut self, error: FrameError) {
+        let what = match error {
+            FrameError::HeaderDigest => "header digest",
+            FrameError::SegmentTooLong => "data segment is longer than declared",
+            FrameError::AhsTooLong => "additional headers are too long",
+        };
+        self.fail(what);
+    }
+
+    fn fail(&mut self, what: &'static str) {
+        self.close(CloseReason::Protocol(what));
+    }
+
+    fn handle_login_pdu(&mut self, pdu: &Pdu) {
+        let config = Arc::clone(&self.config);
+        let Phase::Login(login) = &mut self.phase else { return };
+        if Opcode::of(&pdu.bhs) != Opcode::LoginRequest {
+            // §6.3: "a PDU other than a Login request" before full feature phase ends the connection.
+            return self.fail("no login request");
+        }
+        let request = LoginRequest::parse(&pdu.bhs);
+        if login.is_new() {
+            self.stat_sn = request.exp_stat_sn;
+        }
+        // Login requests are immediate: CmdSN does not move (§4.2.2.1).
+        self.window = CommandWindow::new(request.cmd_sn);
+        self.window.open_for(1);
+        let step = login.handle(request, &pdu.data, &config.negotiation);
+        self.take_login_step(step);
+    }
+
+    fn take_login_step(&mut self, step: Step) {
+        let Phase::Login(login) = &self.phase else { return };
+        let request = *login.request();
+        match step {
+            Step::Respond(answer) => {
+                self.send_login_response(&request, answer, request.tsih, LoginStatus::Success)
+            }
+            Step::AskAuthorization(identity) => self.events.push_back(Event::LoginRequested(identity)),
+            Step::AskSession(session) => self.events.push_back(Event::SessionRequested(session)),
+            Step::Refuse(status) => self.refuse_login(status),
+        }
+    }
+
+    fn refuse_with(&mut self, status: LoginStatus, text: Vec<u8>) {
+        let Phase::Login(login) = &self.phase else { return };
+        let request = *login.request();
+        let answer = Answer { text, ..Answer::default() };
+        self.send_login_response(&request, answer, request.tsih, status);
+        self.close(CloseReason::LoginRefused(status));
+    }
+
+    fn send_login_response(
+        &mut self,
+        request: &LoginRequest,
+        answer: Answer,
+        tsih: Tsih,
+        status: LoginStatus,
+    ) {
+        let response = LoginResponse {
+            transit: answer.transit_to.is_some(),
+            continues: answer.continues,
+            current_stage: request.current_stage,
+            next_stage: answer.transit_to.unwrap_or_default(),
+            isid: request.isid,
+            tsih,
+            initiator_task_tag: request.initiator_task_tag,
+            sequence: self.next_sequence(),
+            status: status.class_and_detail(),
+        };
+        self.transmit.push_with(response.emit(), answer.text.into());
+    }
+
+    fn enter_full_feature(&mut self) {
+        self.phase = Phase::FullFeature;
+        self.login_deadline = None;
+        self.deframer = Deframer {
+            header_digest: self.parameters.header_digest,
+            data_digest: self.parameters.data_digest,
+            segment_bytes_max: self.parameters.receive_segment_bytes_max as usize,
+        };
+        self.transmit.header_digest = self.parameters.header_digest;
+        self.transmit.data_digest = self.parameters.data_digest;
+    }
+
+    /// The numbers of a response that uses up a StatSN.
+    fn next_sequence(&mut self) -> Sequence {
+        let sequence = self.sequence();
+        self.stat_sn = self.stat_sn.next();
+        sequence
+    }
+
+    /// The numbers of a PDU that uses up none.
+    fn sequence(&mut self) -> Sequence {
+        self.advertised_max_cmd_sn = self.window.max_cmd_sn();
+        Sequence {
+            stat_sn: self.stat_sn,
+            exp_cmd_sn: self.window.exp_cmd_sn(),
+            max_cmd_sn: self.window.max_cmd_sn(),
+        }
     }
 }

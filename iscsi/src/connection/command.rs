@@ -1,0 +1,105 @@
+//! SCSI commands on their way in: checks, immediate data, and the hand-over to the driver.
+
+use super::Connection;
+use super::task::Task;
+use crate::event::{Cdb, Command};
+use crate::limits::{IMMEDIATE_TASKS_MAX, WRITE_BYTES_MAX};
+use crate::names::{InitiatorTaskTag, TaskId};
+use crate::wire::{AdditionalHeaders, Pdu, RejectReason, ScsiCommand};
+use bytes::Bytes;
+
+impl Connection {
+    pub(super) fn handle_scsi_command(&mut self, pdu: Pdu) {
+        let command = ScsiCommand::parse(&pdu.bhs);
+        let Ok(additional) = AdditionalHeaders::parse(&pdu.ahs) else {
+            return self.reject(RejectReason::InvalidPduField, &pdu.bhs);
+        };
+        if command.initiator_task_tag == InitiatorTaskTag::RESERVED {
+            return self.reject(RejectReason::InvalidPduField, &pdu.bhs);
+        }
+        if self.tasks.find(command.initiator_task_tag).is_some() {
+            return self.reject(RejectReason::TaskInProgress, &pdu.bhs);
+        }
+        if command.immediate && self.tasks.immediate() >= IMMEDIATE_TASKS_MAX {
+            return self.reject(RejectReason::TooManyImmediateCommands, &pdu.bhs);
+        }
+        let cdb = Cdb::new(command.cdb, additional.extended_cdb);
+        let mut task = Task::new(command.initiator_task_tag, command.lun, cdb);
+        task.immediate = command.immediate;
+        task.attribute = command.attribute;
+        task.expected_bytes = command.expected_data_transfer_bytes;
+        task.reads = command.reads;
+        task.writes = command.writes;
+        task.bidirectional_read_bytes = additional.bidirectional_read_bytes.unwrap_or(0);
+        let id = self.tasks.insert(task);
+        if command.writes { self.begin_gathering(id, &command, pdu.data) } else { self.make_ready(id) }
+    }
+
+    /// What unsolicited data may come, and what came with the command (§4.2.5.2, §11.3.4).
+    fn begin_gathering(&mut self, id: TaskId, command: &ScsiCommand, immediate_data: Bytes) {
+        let parameters = &self.parameters;
+        let expected = command.expected_data_transfer_bytes;
+        let immediate_bytes = u32::try_from(immediate_data.len()).unwrap_or(u32::MAX);
+        let unsolicited_max = parameters.unsolicited_bytes_max().min(expected);
+        let is_unexpected = immediate_bytes > 0 && !parameters.immediate_data
+            || !command.is_final && parameters.initial_r2t && expected > 0;
+        if is_unexpected {
+            return self.fail_gathering(id, UNEXPECTED_UNSOLICITED_DATA);
+        }
+        if immediate_bytes > unsolicited_max {
+            return self.fail_gathering(id, INCORRECT_AMOUNT_OF_DATA);
+        }
+        let goal_bytes = if expected as usize > WRITE_BYTES_MAX { 0 } else { expected };
+        let more_comes = !command.is_final && immediate_bytes < unsolicited_max;
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.goal_bytes = goal_bytes;
+        task.unsolicited_data_sn = more_comes.then_some(0);
+        // The usual case, all data immediate, is passed on as the slice that it is.
+        if immediate_bytes == goal_bytes {
+            task.data.push(immediate_data)
+        } else {
+            task.take_data(immediate_data)
+        }
+        task.received_bytes = immediate_bytes;
+        task.solicited_bytes = if more_comes { unsolicited_max } else { immediate_bytes };
+        task.reserved_bytes = task.solicited_bytes;
+        self.buffered_bytes += task.reserved_bytes as usize;
+        self.continue_gathering(id);
+    }
+
+    /// The next command for the driver.
+    pub(super) fn next_command(&mut self) -> Option<Command> {
+        loop {
+            let id = self.ready.pop_front()?;
+            // One that was aborted while it waited is gone from the table.
+            let Some(task) = self.tasks.start(id) else { continue };
+            return Some(Command {
+                task: id,
+                lun: task.lun,
+                cdb: task.cdb.clone(),
+                attribute: task.attribute,
+                expected_data_transfer_bytes: task.expected_bytes,
+                reads: task.reads,
+                writes: task.writes,
+                data_out: task.give_data(),
+            });
+        }
+    }
+}
+
+/// Sense for what goes wrong between the initiator and us (RFC 7143 §11.4.7.2): ABORTED COMMAND with these codes.
+pub(super) type SenseCode = [u8; 2];
+pub(super) const UNEXPECTED_UNSOLICITED_DATA: SenseCode = [0x0c, 0x0c];
+pub(super) const INCORRECT_AMOUNT_OF_DATA: SenseCode = [0x0c, 0x0d];
+pub(super) const PROTOCOL_SERVICE_CRC_ERROR: SenseCode = [0x47, 0x05];
+
+/// Fixed-format sense data (SPC-4 §4.5.3): ABORTED COMMAND.
+pub(super) fn aborted_command([code, qualifier]: SenseCode) -> Bytes {
+    let mut sense = [0; 18];
+    sense[0] = 0x70;
+    sense[2] = 0x0b;
+    sense[7] = 10;
+    sense[12] = code;
+    sense[13] = qualifier;
+    Bytes::copy_from_slice(&sense)
+}

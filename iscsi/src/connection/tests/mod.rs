@@ -1,0 +1,9 @@
+//! The connection machine against a small strict initiator, in memory and virtual time.
+
+mod commands;
+mod hostile;
+mod login;
+mod pair;
+mod session;
+mod task_management;
+mod writes;

@@ -1,0 +1,165 @@
+//! Task management: no effect of an aborted task after the response.
+
+use super::pair::{OPEN_ISCSI, Pair, pattern};
+use crate::event::{Event, TaskManagement, TaskManagementFunction, TaskManagementResponse, TaskScope};
+use crate::names::{InitiatorTaskTag, LogicalUnitNumber};
+use crate::wire::*;
+
+fn send(pair: &mut Pair, function: u8, referenced: InitiatorTaskTag) -> InitiatorTaskTag {
+    let request = TaskManagementRequestPdu {
+        immediate: true,
+        function,
+        lun: LogicalUnitNumber::ZERO,
+        initiator_task_tag: pair.tag(),
+        referenced_task_tag: referenced,
+        cmd_sn: pair.cmd_sn,
+        exp_stat_sn: pair.exp_stat_sn.unwrap(),
+        ref_cmd_sn: pair.cmd_sn.sub(1),
+        exp_data_sn: 0,
+    };
+    pair.send(request.emit(), &[]);
+    request.initiator_task_tag
+}
+
+fn expect_event(pair: &mut Pair) -> TaskManagement {
+    match pair.event() {
+        Some(Event::TaskManagement(request)) => request,
+        other => panic!("expected task management, got {other:?}"),
+    }
+}
+
+fn expect_response(pair: &mut Pair, tag: InitiatorTaskTag) -> u8 {
+    let pdu = pair.receive().expect("a response");
+    assert_eq!(Opcode::of(&pdu.bhs), Opcode::TaskManagementResponse);
+    let response = TaskManagementResponsePdu::parse(&pdu.bhs);
+    assert_eq!(response.initiator_task_tag, tag);
+    response.response
+}
+
+#[test]
+fn abort_of_an_executing_task_waits_for_its_end() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    let tag = pair.send_read(4096);
+    let command = pair.expect_command();
+    let request_tag = send(&mut pair, 1, tag);
+    let request = expect_event(&mut pair);
+    assert_eq!(request.proposed, TaskManagementResponse::FunctionComplete);
+    pair.target.complete_task_management(request.id, request.proposed);
+    assert!(pair.receive().is_none(), "the task is still executing");
+    pair.complete_read(command.task, pattern(4096));
+    assert_eq!(expect_response(&mut pair, request_tag), 0);
+    assert!(pair.receive().is_none(), "the task itself is not answered");
+}
+
+#[test]
+fn abort_of_a_task_that_gathers_drops_its_data() {
+    let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No")]);
+    let command = pair.command(false, true, 4096);
+    pair.send(command.emit(), &[]);
+    let r2t = ReadyToTransfer::parse(&pair.receive().unwrap().bhs);
+    let request_tag = send(&mut pair, 1, command.initiator_task_tag);
+    let request = expect_event(&mut pair);
+    pair.target.complete_task_management(request.id, request.proposed);
+    assert_eq!(expect_response(&mut pair, request_tag), 0);
+    let late = pair.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, 0, 0, true);
+    pair.send(late, &pattern(4096));
+    pair.no_event();
+    assert!(pair.receive().is_none());
+    assert_eq!(pair.target.buffered_bytes(), 0);
+}
+
+#[test]
+fn abort_of_no_task() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    let request_tag = send(&mut pair, 1, InitiatorTaskTag(0x4711));
+    let request = expect_event(&mut pair);
+    assert_eq!(request.proposed, TaskManagementResponse::TaskDoesNotExist);
+    pair.target.complete_task_management(request.id, request.proposed);
+    assert_eq!(expect_response(&mut pair, request_tag), 1);
+}
+
+#[test]
+fn a_logical_unit_reset_stops_all_its_tasks_in_every_state() {
+    let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No")]);
+    pair.send_read(4096);
+    let executing = pair.expect_command();
+    pair.send_read(4096);
+    let gathering = pair.command(false, true, 4096);
+    pair.send(gathering.emit(), &[]);
+    pair.receive().unwrap();
+    let mut elsewhere = pair.command(true, false, 512);
+    elsewhere.lun = LogicalUnitNumber::single_level(1);
+    pair.send(elsewhere.emit(), &[]);
+    let request_tag = send(&mut pair, 5, InitiatorTaskTag::RESERVED);
+    let request = expect_event(&mut pair);
+    assert_eq!(request.function, TaskManagementFunction::LogicalUnitReset);
+    let other = pair.expect_command();
+    assert_eq!(other.lun, LogicalUnitNumber::single_level(1), "another unit's task goes on");
+    pair.no_event();
+    pair.target.complete_task_management(request.id, TaskManagementResponse::FunctionComplete);
+    assert!(pair.receive().is_none());
+    pair.complete_read(executing.task, pattern(4096));
+    assert_eq!(expect_response(&mut pair, request_tag), 0);
+    pair.complete_read(other.task, pattern(512));
+    assert_eq!(Opcode::of(&pair.receive().unwrap().bhs), Opcode::DataIn);
+    assert_eq!(pair.target.tasks_open(), 0);
+}
+
+#[test]
+fn tasks_stopped_for_another_connection_end_silently() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    for _ in 0..128 {
+        pair.send_read(512);
+    }
+    let first = pair.expect_command();
+    let scope = TaskScope::LogicalUnit(LogicalUnitNumber::ZERO);
+    pair.target.abort_tasks(scope);
+    assert!(pair.target.has_aborted_tasks(scope));
+    pair.complete_read(first.task, pattern(512));
+    assert!(!pair.target.has_aborted_tasks(scope));
+    pair.no_event();
+    // The window had closed, and no response says that it is open again: a NOP-In does.
+    let pdu = pair.receive().unwrap();
+    assert_eq!(Opcode::of(&pdu.bhs), Opcode::NopIn);
+    assert!(pair.receive().is_none_or(|pdu| Opcode::of(&pdu.bhs) == Opcode::NopIn));
+    pair.cmd_sn = pair.exp_cmd_sn;
+    pair.send_read(512);
+    pair.expect_command();
+}
+
+#[test]
+fn queries_do_not_disturb() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    let tag = pair.send_read(512);
+    for (function, referenced, response) in [
+        (9, tag, 7),
+        (9, InitiatorTaskTag(0x4711), 0),
+        (10, InitiatorTaskTag::RESERVED, 7),
+        (12, InitiatorTaskTag::RESERVED, 0),
+    ] {
+        let request_tag = send(&mut pair, function, referenced);
+        assert_eq!(expect_response(&mut pair, request_tag), response, "function {function}");
+    }
+    let command = pair.expect_command();
+    pair.complete_read(command.task, pattern(512));
+    assert!(pair.receive().is_some());
+}
+
+#[test]
+fn functions_that_are_not_there() {
+    for (function, response) in [(3, 5), (8, 4), (0, 5), (77, 5)] {
+        let mut pair = Pair::established(OPEN_ISCSI);
+        let request_tag = send(&mut pair, function, InitiatorTaskTag::RESERVED);
+        assert_eq!(expect_response(&mut pair, request_tag), response, "function {function}");
+    }
+}
+
+#[test]
+fn too_many_requests_are_rejected() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    for _ in 0..=crate::limits::TASK_MANAGEMENT_MAX {
+        send(&mut pair, 5, InitiatorTaskTag::RESERVED);
+    }
+    let [pdu] = pair.receive_all().try_into().unwrap();
+    assert_eq!(Reject::parse(&pdu.bhs).reason, RejectReason::TooManyImmediateCommands.code());
+}

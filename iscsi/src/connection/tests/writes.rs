@@ -1,0 +1,315 @@
+//! Write data in every way that it may come (RFC 7143 §4.2.5).
+
+use super::pair::{OPEN_ISCSI, Pair, pattern};
+use crate::config::ConnectionConfig;
+use crate::names::{InitiatorTaskTag, TargetTransferTag};
+use crate::wire::*;
+use bytes::Bytes;
+
+fn expect_r2t(pair: &mut Pair) -> ReadyToTransfer {
+    let pdu = pair.receive().expect("an R2T");
+    assert_eq!(Opcode::of(&pdu.bhs), Opcode::ReadyToTransfer);
+    ReadyToTransfer::parse(&pdu.bhs)
+}
+
+/// Answers an R2T with PDUs of `segment` bytes.
+fn answer_r2t(pair: &mut Pair, r2t: &ReadyToTransfer, data: &Bytes, segment: usize) {
+    let (begin, end) = (r2t.buffer_offset as usize, (r2t.buffer_offset + r2t.desired_bytes) as usize);
+    let mut sn = 0;
+    for offset in (begin..end).step_by(segment) {
+        let stop = (offset + segment).min(end);
+        let offset_field = u32::try_from(offset).unwrap();
+        let bhs =
+            pair.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, sn, offset_field, stop == end);
+        pair.send(bhs, &data[offset..stop]);
+        sn += 1;
+    }
+}
+
+fn sense_code(pdu: &Pdu) -> [u8; 3] {
+    assert_eq!(Opcode::of(&pdu.bhs), Opcode::ScsiResponse);
+    assert_eq!(ScsiResponsePdu::parse(&pdu.bhs).status, 2);
+    [pdu.data[2 + 2], pdu.data[2 + 12], pdu.data[2 + 13]]
+}
+
+/// Writes `bytes` as an initiator would under what was agreed, and checks that the driver gets them.
+fn write_as_agreed(pair: &mut Pair, bytes: usize, segment: usize) {
+    let data = pattern(bytes);
+    let agreed = pair.target.parameters().clone();
+    let unsolicited = (agreed.unsolicited_bytes_max() as usize).min(bytes);
+    let segment = segment.min(agreed.receive_segment_bytes_max as usize);
+    let immediate = if agreed.immediate_data { unsolicited.min(segment) } else { 0 };
+    let unsolicited = if agreed.initial_r2t { immediate } else { unsolicited };
+    let mut command = pair.command(false, true, u32::try_from(bytes).unwrap());
+    command.is_final = immediate == unsolicited;
+    pair.send(command.emit(), &data[..immediate]);
+    let tag = command.initiator_task_tag;
+    let mut sn = 0;
+    for offset in (immediate..unsolicited).step_by(segment) {
+        let stop = (offset + segment).min(unsolicited);
+        let offset_field = u32::try_from(offset).unwrap();
+        let bhs = pair.data_out(tag, TargetTransferTag::RESERVED, sn, offset_field, stop == unsolicited);
+        pair.send(bhs, &data[offset..stop]);
+        sn += 1;
+    }
+    let mut asked = unsolicited;
+    let mut r2t_count = 0;
+    while asked < bytes {
+        // All that are outstanding come before any is answered.
+        let r2ts: Vec<_> = pair.receive_all().iter().map(|pdu| ReadyToTransfer::parse(&pdu.bhs)).collect();
+        assert!(!r2ts.is_empty() && r2ts.len() <= agreed.outstanding_r2t_max as usize);
+        for r2t in &r2ts {
+            assert_eq!(r2t.buffer_offset as usize, asked);
+            assert_eq!(r2t.r2t_sn, r2t_count);
+            assert!(r2t.desired_bytes > 0 && r2t.desired_bytes <= agreed.burst_bytes_max);
+            asked += r2t.desired_bytes as usize;
+            r2t_count += 1;
+        }
+        for r2t in &r2ts {
+            answer_r2t(pair, r2t, &data, segment);
+        }
+    }
+    let command = pair.expect_command();
+    assert_eq!(command.data_out.to_bytes(), data);
+    pair.complete_good(command.task, bytes as u64);
+    let pdu = pair.receive().unwrap();
+    let response = ScsiResponsePdu::parse(&pdu.bhs);
+    assert_eq!((response.status, response.residual, response.exp_data_sn), (0, Residual::Exact, r2t_count));
+    assert_eq!(pair.target.buffered_bytes(), 0);
+    assert!(pair.receive().is_none());
+}
+
+#[test]
+fn all_combinations_of_immediate_unsolicited_and_solicited_data() {
+    for initial_r2t in ["Yes", "No"] {
+        for immediate in ["Yes", "No"] {
+            for (first, burst, r2ts) in [("512", "512", "1"), ("4096", "8192", "4"), ("65536", "262144", "2")]
+            {
+                for segment in [512, 1000, 8192, 262_144] {
+                    let keys = [
+                        ("InitialR2T", initial_r2t),
+                        ("ImmediateData", immediate),
+                        ("FirstBurstLength", first),
+                        ("MaxBurstLength", burst),
+                        ("MaxOutstandingR2T", r2ts),
+                    ];
+                    let mut pair = Pair::established(&keys);
+                    for bytes in [0, 1, 511, 512, 4096, 5000, 70_000] {
+                        write_as_agreed(&mut pair, bytes, segment);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// COMPAT P1: iPXE answers an R2T of 256 KiB with 512 PDUs of 512 bytes.
+#[test]
+fn ipxe_writes_512_bytes_at_a_time() {
+    let mut pair =
+        Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No"), ("MaxBurstLength", "262144")]);
+    write_as_agreed(&mut pair, 256 * 1024, 512);
+}
+
+#[test]
+fn short_pieces_are_joined() {
+    let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No")]);
+    let command = pair.command(false, true, 65_536);
+    pair.send(command.emit(), &[]);
+    let r2t = expect_r2t(&mut pair);
+    answer_r2t(&mut pair, &r2t, &pattern(65_536), 512);
+    assert_eq!(pair.expect_command().data_out.pieces().len(), 1);
+}
+
+#[test]
+fn immediate_data_is_not_copied() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    let command = pair.command(false, true, 4096);
+    pair.send(command.emit(), &pattern(4096));
+    assert_eq!(pair.expect_command().data_out.pieces(), [pattern(4096)]);
+}
+
+#[test]
+fn writes_of_128_tasks_at_once() {
+    let mut pair =
+        Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No"), ("MaxBurstLength", "4096")]);
+    for _ in 0..128 {
+        let command = pair.command(false, true, 8192);
+        pair.send(command.emit(), &[]);
+    }
+    let data = pattern(8192);
+    let mut answered = 0;
+    while answered < 256 {
+        for pdu in pair.receive_all() {
+            answer_r2t(&mut pair, &ReadyToTransfer::parse(&pdu.bhs), &data, 4096);
+            answered += 1;
+        }
+    }
+    for _ in 0..128 {
+        let command = pair.expect_command();
+        assert_eq!(command.data_out.to_bytes(), data);
+        pair.complete_good(command.task, 8192);
+    }
+}
+
+#[test]
+fn a_write_above_the_cap_is_handed_over_without_soliciting() {
+    let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "Yes")]);
+    let command = pair.command(false, true, 17 << 20);
+    pair.send(command.emit(), &pattern(512));
+    assert!(pair.receive().is_none());
+    let command = pair.expect_command();
+    assert_eq!(command.expected_data_transfer_bytes, 17 << 20);
+    assert_eq!(command.data_out.len_bytes(), 512);
+}
+
+/// COMPAT P5: many large writes at once are solicited in turn, and all get done.
+#[test]
+fn memory_for_write_data_is_bounded() {
+    let config = ConnectionConfig { buffered_bytes_max: 1 << 20, ..ConnectionConfig::default() };
+    let mut pair = Pair::with_config(config);
+    pair.establish(&[("InitialR2T", "Yes"), ("ImmediateData", "No"), ("MaxBurstLength", "262144")]);
+    for _ in 0..64 {
+        let command = pair.command(false, true, 1 << 20);
+        pair.send(command.emit(), &[]);
+    }
+    let data = pattern(1 << 20);
+    let mut done = 0;
+    while done < 64 {
+        assert!(pair.target.buffered_bytes() <= 1 << 20, "{}", pair.target.buffered_bytes());
+        let pdus = pair.receive_all();
+        assert!(!pdus.is_empty());
+        for pdu in pdus.iter().filter(|pdu| Opcode::of(&pdu.bhs) == Opcode::ReadyToTransfer) {
+            answer_r2t(&mut pair, &ReadyToTransfer::parse(&pdu.bhs), &data, 65_536);
+        }
+        while let Some(crate::Event::Command(command)) = pair.event() {
+            assert_eq!(command.data_out.to_bytes(), data);
+            pair.complete_good(command.task, 1 << 20);
+            done += 1;
+        }
+    }
+    assert_eq!(pair.target.buffered_bytes(), 0);
+}
+
+#[test]
+fn unsolicited_writes_close_the_window_before_they_fill_memory() {
+    let config = ConnectionConfig { buffered_bytes_max: 1 << 20, ..ConnectionConfig::default() };
+    let mut pair = Pair::with_config(config);
+    pair.establish(&[("InitialR2T", "No"), ("ImmediateData", "Yes"), ("FirstBurstLength", "262144")]);
+    assert_eq!(pair.max_cmd_sn, pair.exp_cmd_sn.add(3), "four first bursts fit");
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let command = pair.command(false, true, 262_144);
+        pair.send(command.emit(), &pattern(262_144));
+        tasks.push(pair.expect_command().task);
+    }
+    let beyond = pair.command(false, true, 262_144);
+    pair.send(beyond.emit(), &pattern(262_144));
+    pair.no_event();
+    for task in tasks {
+        pair.complete_good(task, 262_144);
+    }
+    pair.receive_all();
+    assert_eq!(pair.max_cmd_sn, pair.exp_cmd_sn.add(3));
+}
+
+// ---- what is wrong is never written ---------------------------------------------------------------------------
+
+fn begin_solicited(pair: &mut Pair) -> ReadyToTransfer {
+    let command = pair.command(false, true, 4096);
+    pair.send(command.emit(), &[]);
+    expect_r2t(pair)
+}
+
+/// COMPAT P12.
+#[test]
+fn data_out_that_contradicts_its_r2t_fails_the_command() {
+    type Case = (u32, u32, usize, bool, [u8; 3]);
+    let cases: [Case; 5] = [
+        (1, 0, 512, false, [0x0b, 0x47, 0x05]),
+        (0, 512, 512, false, [0x0b, 0x0c, 0x0d]),
+        (0, 0, 4097, true, [0x0b, 0x0c, 0x0d]),
+        (0, 0, 512, true, [0x0b, 0x0c, 0x0d]),
+        (0, u32::MAX, 512, true, [0x0b, 0x0c, 0x0d]),
+    ];
+    for (sn, offset, bytes, last, sense) in cases {
+        let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No")]);
+        let r2t = begin_solicited(&mut pair);
+        let bhs = pair.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, sn, offset, last);
+        pair.send(bhs, &pattern(bytes));
+        assert_eq!(sense_code(&pair.receive().unwrap()), sense);
+        pair.no_event();
+        // What still comes of the transfer is dropped.
+        answer_r2t(&mut pair, &r2t, &pattern(4096), 512);
+        pair.no_event();
+        assert!(pair.receive().is_none());
+        assert_eq!((pair.target.buffered_bytes(), pair.target.tasks_open()), (0, 0));
+        write_as_agreed(&mut pair, 4096, 512);
+    }
+}
+
+#[test]
+fn an_unknown_transfer_tag_touches_nothing() {
+    let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No")]);
+    let r2t = begin_solicited(&mut pair);
+    let stranger = pair.data_out(InitiatorTaskTag(0x999), r2t.target_transfer_tag, 0, 0, true);
+    pair.send(stranger, &pattern(512));
+    let elsewhere = pair.data_out(r2t.initiator_task_tag, TargetTransferTag(0x7777_7777), 0, 0, true);
+    pair.send(elsewhere, &pattern(512));
+    assert!(pair.receive().is_none());
+    answer_r2t(&mut pair, &r2t, &pattern(4096), 4096);
+    assert_eq!(pair.expect_command().data_out.to_bytes(), pattern(4096));
+}
+
+#[test]
+fn unsolicited_data_that_was_not_agreed_fails_the_command() {
+    let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No")]);
+    let command = pair.command(false, true, 4096);
+    pair.send(command.emit(), &pattern(512));
+    assert_eq!(sense_code(&pair.receive().unwrap()), [0x0b, 0x0c, 0x0c]);
+    let mut command = pair.command(false, true, 4096);
+    command.is_final = false;
+    pair.send(command.emit(), &[]);
+    assert_eq!(sense_code(&pair.receive().unwrap()), [0x0b, 0x0c, 0x0c]);
+    let r2t = begin_solicited(&mut pair);
+    let bhs = pair.data_out(r2t.initiator_task_tag, TargetTransferTag::RESERVED, 0, 0, true);
+    pair.send(bhs, &pattern(512));
+    assert_eq!(sense_code(&pair.receive().unwrap()), [0x0b, 0x0c, 0x0c]);
+    pair.no_event();
+}
+
+#[test]
+fn immediate_data_beyond_the_first_burst_or_the_expected_length_fails_the_command() {
+    let mut pair = Pair::established(&[("FirstBurstLength", "1024"), ("InitialR2T", "No")]);
+    for (expected, immediate) in [(4096, 1028), (512, 516), (0, 4)] {
+        let command = pair.command(false, true, expected);
+        pair.send(command.emit(), &pattern(immediate));
+        assert_eq!(sense_code(&pair.receive().unwrap()), [0x0b, 0x0c, 0x0d]);
+        pair.no_event();
+    }
+}
+
+#[test]
+fn a_broken_data_digest_fails_the_command_and_only_it() {
+    let mut pair =
+        Pair::established(&[("DataDigest", "CRC32C"), ("InitialR2T", "Yes"), ("ImmediateData", "No")]);
+    let r2t = begin_solicited(&mut pair);
+    let bhs = pair.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, 0, 0, true);
+    let mut frame = pair.frame(bhs, &pattern(4096));
+    frame[100] ^= 1;
+    pair.deliver(&frame);
+    let reject = pair.receive().unwrap();
+    assert_eq!(Reject::parse(&reject.bhs).reason, RejectReason::DataDigestError.code());
+    assert_eq!(sense_code(&pair.receive().unwrap()), [0x0b, 0x47, 0x05]);
+    write_as_agreed(&mut pair, 4096, 4096);
+}
+
+/// COMPAT P15.
+#[test]
+fn empty_data_where_data_is_expected() {
+    let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No")]);
+    let r2t = begin_solicited(&mut pair);
+    let bhs = pair.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, 0, 0, true);
+    pair.send(bhs, &[]);
+    assert_eq!(sense_code(&pair.receive().unwrap()), [0x0b, 0x0c, 0x0d]);
+}
