@@ -70,7 +70,7 @@ pub struct Refusal {
     /// The kind, for programs.
     pub error_code: Code,
     /// One sentence, for people.
-    pub message: String,
+    pub message: Box<str>,
     /// More of it: where, the cause below.
     #[serde(default)]
     pub details: Option<String>,
@@ -79,7 +79,7 @@ pub struct Refusal {
     pub recommended_actions: Vec<String>,
     /// The field or resource that is at fault.
     #[serde(default)]
-    pub error_source: Option<String>,
+    pub error_source: Option<Box<str>>,
     /// Refusals below this one.
     #[serde(default)]
     pub nested_errors: Vec<Refusal>,
@@ -87,7 +87,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal with its sentence.
-    pub fn new(error_code: Code, message: impl Into<String>) -> Self {
+    pub fn new(error_code: Code, message: impl Into<Box<str>>) -> Self {
         Self {
             error_code,
             message: message.into(),
@@ -114,7 +114,7 @@ impl Refusal {
 
     /// Names the field or resource at fault.
     #[must_use]
-    pub fn source(mut self, source: impl Into<String>) -> Self {
+    pub fn source(mut self, source: impl Into<Box<str>>) -> Self {
         self.error_source = Some(source.into());
         self
     }

@@ -1,19 +1,28 @@
 //! Progress of an upload: a bar on a terminal, a plain line now and then elsewhere, nothing with `--json`.
 
 use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
 
 use api::Phase;
 use config::Size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A plain line is printed for each of so many parts of the work.
-const LINES_PER_PHASE: u64 = 10;
+/// Plain lines are at least so far apart, but for the first and the last of a phase.
+const LINE_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(crate) enum Meter {
     Bar(ProgressBar),
-    Lines { phase: Option<Phase>, next_bytes: u64 },
+    Lines { shown: Option<Shown> },
     Silent,
+}
+
+/// The last line that was printed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown {
+    phase: Phase,
+    at: Instant,
+    complete: bool,
 }
 
 impl Meter {
@@ -21,7 +30,7 @@ impl Meter {
         match (silent, stderr().is_terminal()) {
             (true, _) => Self::Silent,
             (false, true) => Self::Bar(bar()),
-            (false, false) => Self::Lines { phase: None, next_bytes: 0 },
+            (false, false) => Self::Lines { shown: None },
         }
     }
 
@@ -34,12 +43,12 @@ impl Meter {
                 bar.set_length(total_bytes.max(done_bytes).max(1));
                 bar.set_position(done_bytes);
             }
-            Self::Lines { phase: shown, next_bytes } => {
-                let fresh = *shown != Some(phase);
-                if fresh || done_bytes >= *next_bytes && total_bytes > 0 {
+            Self::Lines { shown } => {
+                let now = Instant::now();
+                let complete = done_bytes >= total_bytes;
+                if is_due(*shown, phase, now, complete) {
                     eprintln!("{}", line(phase, done_bytes, total_bytes));
-                    *shown = Some(phase);
-                    *next_bytes = next(done_bytes, total_bytes);
+                    *shown = Some(Shown { phase, at: now, complete });
                 }
             }
         }
@@ -71,13 +80,13 @@ fn line(phase: Phase, done_bytes: u64, total_bytes: u64) -> String {
     format!("{phase} {percent}% of {}", Size::from_bytes(total_bytes))
 }
 
-/// Where the next line is due: at the next tenth, and once more at the end.
-fn next(done_bytes: u64, total_bytes: u64) -> u64 {
-    if done_bytes >= total_bytes {
-        return u64::MAX;
+fn is_due(shown: Option<Shown>, phase: Phase, now: Instant, complete: bool) -> bool {
+    match shown {
+        Some(shown) if shown.phase == phase => {
+            !shown.complete && (complete || now.duration_since(shown.at) >= LINE_EVERY)
+        }
+        _ => true,
     }
-    let step = (total_bytes / LINES_PER_PHASE).max(1);
-    ((done_bytes / step + 1) * step).min(total_bytes)
 }
 
 #[cfg(test)]
@@ -85,13 +94,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_due_at_tenths_and_at_the_end() {
-        assert_eq!(next(0, 1000), 100);
-        assert_eq!(next(250, 1000), 300);
-        assert_eq!(next(999, 1005), 1000);
-        assert_eq!(next(1000, 1005), 1005);
-        assert_eq!(next(1005, 1005), u64::MAX);
-        assert_eq!(next(0, 3), 1);
+    fn lines_are_due_at_first_at_last_and_now_and_then() {
+        let start = Instant::now();
+        let shown = Some(Shown { phase: Phase::Uploading, at: start, complete: false });
+        assert!(is_due(None, Phase::Uploading, start, false));
+        assert!(!is_due(shown, Phase::Uploading, start, false));
+        assert!(is_due(shown, Phase::Uploading, start + LINE_EVERY, false));
+        assert!(is_due(shown, Phase::Uploading, start, true));
+        assert!(is_due(shown, Phase::Sealing, start, false));
+        let complete = shown.map(|shown| Shown { complete: true, ..shown });
+        assert!(!is_due(complete, Phase::Uploading, start + LINE_EVERY, true));
     }
 
     #[test]

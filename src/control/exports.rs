@@ -1,0 +1,43 @@
+//! What the control API asks of the iSCSI side.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use api::SessionSummary;
+use cow::{VolumeId, VolumeInfo};
+
+/// The targets under which volumes are exported.
+pub trait Exports: Send + Sync + 'static {
+    /// Addresses that initiators are told.
+    fn portals(&self) -> Vec<SocketAddr>;
+
+    /// Name of a volume's target.
+    fn target_name(&self, volume: VolumeId, name: &str) -> String;
+
+    /// Who is logged in to a volume.
+    fn sessions(&self, volume: VolumeId) -> Vec<SessionSummary>;
+
+    /// Number of sessions to all volumes.
+    fn session_count(&self) -> usize;
+
+    /// Makes a volume known: from now on initiators can log in to it.
+    fn publish(&self, volume: &VolumeInfo);
+
+    /// Takes a volume away before it is removed: nobody can log in any more and nothing holds it open. Without
+    /// `force` it is left as it was while somebody is logged in.
+    fn withdraw(
+        &self,
+        volume: VolumeId,
+        force: bool,
+    ) -> Pin<Box<dyn Future<Output = Withdrawal> + Send + '_>>;
+}
+
+/// What became of a withdrawal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// It is exported no more.
+    Done,
+    /// These are logged in; nothing was changed.
+    InUse(Vec<SessionSummary>),
+}

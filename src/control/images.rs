@@ -1,0 +1,257 @@
+//! `/rest/golden-images`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Code, GoldenImage, NDJSON, Name, Page, Phase, Progress, Refusal, page, upload};
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use cow::{ImageId, ImageInfo};
+use http_body_util::channel::{Channel, Sender};
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use super::answer::{Answer, Refused, json};
+use super::state::Control;
+use super::{refusals, resources};
+use crate::images::{AddImage, BodyFraming, RequestedFormat, Step};
+
+/// How often a client hears of progress at most.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// So many silent intervals are followed by a line that only shows that the client is still there.
+const SILENT_INTERVALS_MAX: u32 = 10;
+
+impl Control {
+    async fn images(&self) -> Result<Vec<ImageInfo>, Refusal> {
+        self.blocking(cow::Store::images).await?.map_err(|error| refusals::of_store(&error))
+    }
+
+    /// Names of golden images by id.
+    pub(super) async fn image_names(&self) -> Result<resources::ImageNames, Refusal> {
+        Ok(resources::image_names(&self.images().await?))
+    }
+
+    /// A golden image by path, id or name.
+    pub(super) async fn find_image(&self, reference: &str) -> Result<ImageInfo, Refusal> {
+        let images = self.images().await?;
+        let prefix = format!("{}/", api::GOLDEN_IMAGES);
+        let wanted = reference.strip_prefix(&prefix).unwrap_or(reference);
+        let id = wanted.parse::<ImageId>().ok();
+        let same = |image: &&ImageInfo| Some(image.id) == id || image.name.eq_ignore_ascii_case(wanted);
+        if let Some(image) = images.iter().find(same) {
+            return Ok(image.clone());
+        }
+        let near = api::nearest(wanted, images.iter().map(|image| image.name.as_str()));
+        let refusal = Refusal::new(Code::NotFound, format!("there is no golden image {wanted:?}"));
+        Err(match near {
+            Some(near) => refusal.action(format!("did you mean {near:?}?")),
+            None => refusal.action("osvol image list shows what there is"),
+        })
+    }
+}
+
+pub(super) async fn list(
+    State(control): State<Arc<Control>>,
+    query: Result<Query<Page>, QueryRejection>,
+) -> Answer {
+    let Query(query) = query?;
+    let all = control.images().await?.into_iter().map(resources::image).collect();
+    let kind = ("GoldenImageCollection", GoldenImage::CATEGORY, api::GOLDEN_IMAGES);
+    let found = page(kind, &query, all, |image: &GoldenImage, field| match field {
+        "name" => Some(image.name.clone()),
+        "status" => Some(image.status.to_string()),
+        "state" => Some(image.state.clone()),
+        "id" => Some(image.id.clone()),
+        "uri" => Some(image.uri.clone()),
+        "created" => Some(image.created.clone()),
+        "modified" => Some(image.modified.clone()),
+        _ => None,
+    });
+    let found = found.map_err(|error| Refusal::new(Code::MalformedRequest, error.to_string()))?;
+    Ok(json(StatusCode::OK, &found))
+}
+
+pub(super) async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
+    Ok(json(StatusCode::OK, &resources::image(control.find_image(&id).await?)))
+}
+
+pub(super) async fn remove(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
+    let image = control.find_image(&id).await?;
+    let removed = control.blocking(move |store| store.remove_image(image.id)).await?;
+    removed.map_err(|error| match error.kind() {
+        cow::Kind::InUse => in_use(&image.name, image.volumes),
+        _ => refusals::of_store(&error),
+    })?;
+    tracing::info!(image = image.name, "golden image removed");
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn in_use(name: &str, volumes: usize) -> Refusal {
+    let volumes =
+        if volumes == 1 { "1 OS volume uses".to_owned() } else { format!("{volumes} OS volumes use") };
+    Refusal::new(Code::InUse, format!("golden image {name:?} cannot be removed: {volumes} it"))
+        .action("remove the volumes first (osvol volume list shows them)")
+}
+
+/// The query of an upload.
+#[derive(Debug, Deserialize)]
+pub(super) struct UploadQuery {
+    name: String,
+    format: Option<String>,
+}
+
+pub(super) async fn add(
+    State(control): State<Arc<Control>>,
+    query: Result<Query<UploadQuery>, QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let Query(query) = query?;
+    let request = request(&query, text(&headers, header::CONTENT_TYPE))?;
+    if control.images().await?.iter().any(|image| request.name.is_same(&image.name)) {
+        return Err(Refused(exists(&request.name)));
+    }
+    let (steps, progress) = watch::channel((Phase::Uploading, 0, 0));
+    // A client that reads progress gets it; any other gets the image when it is there.
+    if text(&headers, header::ACCEPT).contains(NDJSON) {
+        return Ok(add_with_progress(control, request, body, steps, progress).await);
+    }
+    let image = control.add(&request, body, &steps).await?;
+    let location = [(header::LOCATION, image.uri.clone())];
+    Ok((location, json(StatusCode::CREATED, &image)).into_response())
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn exists(name: &Name) -> Refusal {
+    Refusal::new(Code::NameExists, format!("a golden image named {:?} exists", name.as_str()))
+        .action("choose another name; a golden image never changes")
+}
+
+fn request(query: &UploadQuery, content_type: &str) -> Result<AddImage, Refusal> {
+    let name = Name::parse(&query.name)
+        .map_err(|error| Refusal::new(Code::InvalidValue, error.to_string()).source("name"))?;
+    let format = match query.format.as_deref().unwrap_or("auto") {
+        "auto" => RequestedFormat::Auto,
+        "raw" => RequestedFormat::Raw,
+        "qcow2" => RequestedFormat::Qcow2,
+        other => {
+            let message = format!("the format {other:?} is not known; auto, raw and qcow2 are");
+            return Err(Refusal::new(Code::InvalidValue, message).source("format"));
+        }
+    };
+    let framing = match content_type.split(';').next().unwrap_or_default().trim() {
+        upload::MEDIA_TYPE => BodyFraming::Extents,
+        "application/octet-stream" => BodyFraming::Plain,
+        other => {
+            let message = format!("a body of type {other:?} is not taken here");
+            return Err(Refusal::new(Code::MalformedRequest, message).action(format!(
+                "send the file as application/octet-stream, or its extents as {}",
+                upload::MEDIA_TYPE
+            )));
+        }
+    };
+    Ok(AddImage { name, format, framing })
+}
+
+impl Control {
+    async fn add(
+        &self,
+        request: &AddImage,
+        body: Body,
+        steps: &watch::Sender<Step>,
+    ) -> Result<GoldenImage, Refusal> {
+        let name = request.name.as_str();
+        match self.importer.add(request, body, steps).await {
+            Ok(info) => {
+                tracing::info!(
+                    image = name,
+                    bytes = info.size_bytes,
+                    format = info.source_format,
+                    "golden image added"
+                );
+                Ok(resources::image(info))
+            }
+            Err(refusal) => {
+                tracing::warn!(image = name, "golden image not added: {refusal}");
+                Err(refusal)
+            }
+        }
+    }
+}
+
+/// Answers once the body has been taken, with lines of progress and the result as the last.
+///
+/// A refusal before that is an answer of its own, so that a client need not look into the lines for it.
+async fn add_with_progress(
+    control: Arc<Control>,
+    request: AddImage,
+    body: Body,
+    steps: watch::Sender<Step>,
+    mut progress: watch::Receiver<Step>,
+) -> Response {
+    let mut adding = Box::pin(async move { control.add(&request, body, &steps).await });
+    tokio::select! {
+        result = &mut adding => return match result {
+            Ok(image) => json(StatusCode::CREATED, &Progress::GoldenImage(Box::new(image))).with_type(NDJSON),
+            Err(refusal) => Refused(refusal).into_response(),
+        },
+        _ = progress.changed() => {}
+    }
+    let (sender, lines) = Channel::<Bytes>::new(1);
+    tokio::spawn(tell(adding, progress, sender));
+    (StatusCode::OK, [(header::CONTENT_TYPE, NDJSON)], Body::new(lines)).into_response()
+}
+
+trait WithType {
+    fn with_type(self, media_type: &'static str) -> Self;
+}
+
+impl WithType for Response {
+    fn with_type(mut self, media_type: &'static str) -> Self {
+        self.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
+        self
+    }
+}
+
+/// Tells the client how it goes. When the client is gone, the import is dropped, and leaves nothing.
+async fn tell(
+    mut adding: impl Future<Output = Result<GoldenImage, Refusal>> + Unpin,
+    progress: watch::Receiver<Step>,
+    mut sender: Sender<Bytes>,
+) {
+    let mut silent = SILENT_INTERVALS_MAX;
+    let mut told = None;
+    loop {
+        tokio::select! {
+            result = &mut adding => {
+                let last = result.map_or_else(Progress::Error, |image| Progress::GoldenImage(Box::new(image)));
+                // Nobody left to hear it: the result stands all the same.
+                let _ = sender.send_data(line(&last)).await;
+                return;
+            }
+            () = tokio::time::sleep(PROGRESS_EVERY) => {}
+        }
+        let (phase, done_bytes, total_bytes) = *progress.borrow();
+        silent += 1;
+        if told == Some((phase, done_bytes)) && silent < SILENT_INTERVALS_MAX {
+            continue;
+        }
+        silent = 0;
+        told = Some((phase, done_bytes));
+        if sender.send_data(line(&Progress::Step { phase, done_bytes, total_bytes })).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn line(progress: &Progress) -> Bytes {
+    let mut line = serde_json::to_vec(progress).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
+}

@@ -1,0 +1,22 @@
+//! The control API: HTTP/1.1 and JSON on a Unix socket, in Image Streamer's style.
+//!
+//! A request goes `peer` (may this process ask at all?) → `routes` → `images`, `volumes` or `status` (decide and do)
+//! → `resources` (what the store knows, as JSON). Every refusal is an [`api::Refusal`].
+
+mod answer;
+mod exports;
+mod images;
+mod names;
+mod peer;
+pub(crate) mod refusals;
+mod resources;
+mod routes;
+mod socket;
+mod state;
+mod status;
+mod volumes;
+
+pub use exports::{Exports, Withdrawal};
+pub use routes::router;
+pub use socket::ControlSocket;
+pub use state::Control;

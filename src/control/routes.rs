@@ -1,0 +1,42 @@
+//! Paths and methods.
+
+use std::sync::Arc;
+
+use api::{Code, Refusal};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
+use axum::middleware;
+use axum::routing::get;
+
+use super::answer::Refused;
+use super::state::Control;
+use super::{images, peer, status, volumes};
+
+/// Largest body that is read into memory. Uploads are streamed and have a limit of their own.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// All of the API.
+pub fn router(control: Arc<Control>) -> Router {
+    Router::new()
+        .route(api::VERSION, get(status::version))
+        .route(api::STATUS, get(status::status))
+        .route(api::GOLDEN_IMAGES, get(images::list).post(images::add))
+        .route("/rest/golden-images/{id}", get(images::show).delete(images::remove))
+        .route(api::OS_VOLUMES, get(volumes::list).post(volumes::create))
+        .route("/rest/os-volumes/{id}", get(volumes::show).delete(volumes::remove))
+        .route("/rest/os-volumes/{id}/storage", get(volumes::storage))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(peer::authorize))
+        .with_state(control)
+}
+
+async fn no_such_path(uri: Uri) -> Refused {
+    Refused(Refusal::new(Code::NotFound, format!("there is no {}", uri.path())))
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Refused {
+    Refused(Refusal::new(Code::MethodNotAllowed, format!("{} cannot be asked for {method}", uri.path())))
+}

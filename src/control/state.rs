@@ -1,0 +1,40 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use cow::Store;
+
+use super::exports::Exports;
+use super::names::Names;
+use super::refusals;
+use crate::images::Importer;
+
+/// The daemon as the control API sees it.
+pub struct Control {
+    pub(super) store: Arc<Store>,
+    pub(super) exports: Arc<dyn Exports>,
+    pub(super) importer: Importer,
+    pub(super) names: Names,
+    pub(super) since: Instant,
+}
+
+impl Control {
+    /// A control API over an open store, ready to be served.
+    #[must_use]
+    pub fn new(store: Arc<Store>, exports: Arc<dyn Exports>, images: &config::Images) -> Arc<Self> {
+        let names = Names::new(&store.volumes());
+        let importer = Importer::new(store.clone(), images);
+        Arc::new(Self { store, exports, importer, names, since: Instant::now() })
+    }
+
+    /// Asks the store on a thread that may wait for the disk.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Store) -> T + Send + 'static,
+    ) -> Result<T, api::Refusal> {
+        let store = self.store.clone();
+        let asked = tokio::task::spawn_blocking(move || ask(&store)).await;
+        asked.map_err(|error| refusals::internal("the store", &error))
+    }
+}

@@ -1,0 +1,187 @@
+//! `/rest/os-volumes`.
+
+use std::sync::Arc;
+
+use api::{Code, NewOsVolume, OsVolume, Page, Refusal, SessionSummary, VolumeStorage, page};
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use config::Size;
+use cow::{ImageInfo, NewVolume, VolumeId, VolumeInfo};
+use serde::Deserialize;
+
+use super::answer::{Answer, json, parse};
+use super::exports::Withdrawal;
+use super::state::Control;
+use super::{refusals, resources};
+
+impl Control {
+    /// A volume by path, id or name.
+    async fn find_volume(&self, reference: &str) -> Result<VolumeInfo, Refusal> {
+        let prefix = format!("{}/", api::OS_VOLUMES);
+        let wanted = reference.strip_prefix(&prefix).unwrap_or(reference);
+        let Some(id) = self.names.find(wanted).or_else(|| wanted.parse::<VolumeId>().ok()) else {
+            return Err(self.no_volume(wanted));
+        };
+        let found = self.blocking(move |store| store.volume_info(id)).await?;
+        found.map_err(|error| match error.kind() {
+            cow::Kind::NotFound => self.no_volume(wanted),
+            _ => refusals::of_store(&error),
+        })
+    }
+
+    fn no_volume(&self, wanted: &str) -> Refusal {
+        let refusal = Refusal::new(Code::NotFound, format!("there is no OS volume {wanted:?}"));
+        match self.names.nearest(wanted) {
+            Some(near) => refusal.action(format!("did you mean {near:?}?")),
+            None => refusal.action("osvol volume list shows what there is"),
+        }
+    }
+
+    async fn volume_resource(&self, info: VolumeInfo) -> Result<OsVolume, Refusal> {
+        let images =
+            if info.image.is_some() { self.image_names().await? } else { resources::ImageNames::new() };
+        Ok(resources::volume(info, &images, self.exports.as_ref()))
+    }
+}
+
+pub(super) async fn list(
+    State(control): State<Arc<Control>>,
+    query: Result<Query<Page>, QueryRejection>,
+) -> Answer {
+    let Query(query) = query?;
+    let images = control.image_names().await?;
+    let volumes = control.blocking(cow::Store::volumes).await?;
+    let exports = control.exports.as_ref();
+    let all = volumes.into_iter().map(|info| resources::volume(info, &images, exports)).collect();
+    let kind = ("OeVolumeCollection", OsVolume::CATEGORY, api::OS_VOLUMES);
+    let found = page(kind, &query, all, |volume: &OsVolume, field| match field {
+        "name" => Some(volume.name.clone()),
+        "status" => Some(volume.status.to_string()),
+        "state" => Some(volume.state.clone()),
+        "id" | "oeVolumeId" => Some(volume.id.clone()),
+        "uri" => Some(volume.uri.clone()),
+        "oeVolumeIQN" | "iscsiName" => Some(volume.iscsi_name.clone()),
+        "imageName" => volume.image_name.clone(),
+        "goldenVolumeUri" => volume.golden_volume_uri.clone(),
+        "created" => Some(volume.created.clone()),
+        "modified" => Some(volume.modified.clone()),
+        _ => None,
+    });
+    let found = found.map_err(|error| Refusal::new(Code::MalformedRequest, error.to_string()))?;
+    Ok(json(StatusCode::OK, &found))
+}
+
+pub(super) async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
+    let info = control.find_volume(&id).await?;
+    Ok(json(StatusCode::OK, &control.volume_resource(info).await?))
+}
+
+pub(super) async fn storage(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
+    let info = control.find_volume(&id).await?;
+    let volume = control.volume_resource(info).await?;
+    let storage = VolumeStorage {
+        name: volume.name,
+        provisioned_bytes: volume.provisioned_bytes,
+        allocated_bytes: volume.allocated_bytes,
+        golden_volume_uri: volume.golden_volume_uri,
+        image_name: volume.image_name,
+        snapshots: Vec::new(),
+    };
+    Ok(json(StatusCode::OK, &storage))
+}
+
+pub(super) async fn create(
+    State(control): State<Arc<Control>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let new: NewOsVolume = parse(body)?;
+    let image = match &new.golden_image_uri {
+        Some(reference) => Some(control.find_image(reference).await?),
+        None => None,
+    };
+    let size_bytes = new.size.map(|size| size.0);
+    check_size(size_bytes, image.as_ref())?;
+    let name = new.name.as_str();
+    if !control.names.take(name) {
+        return Err(exists(name).into());
+    }
+    let wanted = NewVolume { name: name.to_owned(), image: image.as_ref().map(|image| image.id), size_bytes };
+    let created = control.blocking(move |store| store.create_volume(wanted)).await;
+    let info = match created {
+        Ok(Ok(info)) => info,
+        Ok(Err(error)) => {
+            control.names.release(name);
+            return Err(refusals::of_store(&error).into());
+        }
+        Err(refusal) => {
+            control.names.release(name);
+            return Err(refusal.into());
+        }
+    };
+    control.names.settle(name, info.id);
+    control.exports.publish(&info);
+    tracing::info!(volume = name, id = %info.id, bytes = info.size_bytes, "volume created");
+    let images = image.into_iter().map(|image| (image.id, image.name)).collect();
+    let volume = resources::volume(info, &images, control.exports.as_ref());
+    let location = [(header::LOCATION, volume.uri.clone())];
+    Ok((location, json(StatusCode::CREATED, &volume)).into_response())
+}
+
+fn exists(name: &str) -> Refusal {
+    Refusal::new(Code::NameExists, format!("an OS volume named {name:?} exists"))
+        .action("choose another name")
+}
+
+/// The store checks the same; here the words are better.
+fn check_size(size_bytes: Option<u64>, image: Option<&ImageInfo>) -> Result<(), Refusal> {
+    let refuse = |message: String| Err(Refusal::new(Code::InvalidValue, message).source("size"));
+    match (size_bytes, image) {
+        (None, None) => refuse("a volume needs a golden image or a size".to_owned()),
+        (Some(size), Some(image)) if size < image.size_bytes => refuse(format!(
+            "{} ({size} bytes) is smaller than golden image {:?}, which has {} ({} bytes)",
+            Size::from_bytes(size),
+            image.name,
+            Size::from_bytes(image.size_bytes),
+            image.size_bytes
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The query of a removal. Clients send `force=True`.
+#[derive(Debug, Deserialize)]
+pub(super) struct RemoveQuery {
+    #[serde(default)]
+    force: String,
+}
+
+pub(super) async fn remove(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<String>,
+    query: Result<Query<RemoveQuery>, QueryRejection>,
+) -> Answer {
+    let force = query?.0.force.eq_ignore_ascii_case("true");
+    let info = control.find_volume(&id).await?;
+    if let Withdrawal::InUse(sessions) = control.exports.withdraw(info.id, force).await {
+        return Err(in_use(&info.name, &sessions).into());
+    }
+    let id = info.id;
+    if let Err(error) = control.blocking(move |store| store.remove_volume(id)).await? {
+        control.exports.publish(&info);
+        return Err(refusals::of_store(&error).into());
+    }
+    control.names.release(&info.name);
+    tracing::info!(volume = info.name, id = %info.id, force, "volume removed");
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn in_use(name: &str, sessions: &[SessionSummary]) -> Refusal {
+    let who: Vec<_> = sessions.iter().map(|session| session.initiator_name.as_str()).collect();
+    Refusal::new(Code::InUse, format!("volume {name:?} cannot be removed: an initiator is logged in"))
+        .details(format!("logged in: {}", who.join(", ")))
+        .action("log it out or shut its machine down first")
+        .action("or give --force, and its disk vanishes under it")
+}

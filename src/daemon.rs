@@ -1,0 +1,136 @@
+//! The daemon's life: open the store, export its volumes, listen, serve until told to stop, and leave everything
+//! durable behind.
+//!
+//! ```text
+//!   lock and open the store ─► publish volumes ─► portals ─► control socket ─► ready
+//!        exit 0 ◄─ checkpoint ◄─ ask initiators to log out ◄─ stop listening ◄─ SIGTERM
+//! ```
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use config::Config;
+use cow::Store;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::watch;
+
+use crate::control::{self, Control, ControlSocket, Exports, Withdrawal};
+use crate::service::{self, Notifier};
+
+/// Longest wait for requests that are being answered, and for initiators to log out.
+const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    service::init_logs(&config.log.level)?;
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("osvold")
+        .build()
+        .context("cannot start threads")?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let stop = service::stop_requested()?;
+    let notifier = Notifier::from_environment();
+    let store = open_store(&config.store.path)?;
+    let (stopping, stopped) = watch::channel(false);
+    let exports = Arc::new(Unexported { portals: config.iscsi.portals.clone() });
+    let control = Control::new(store.clone(), exports.clone(), &config.images);
+    create_parent(&config.control.socket)?;
+    let socket = ControlSocket::bind(&config.control.socket)?;
+    let serving = tokio::spawn(socket.serve(control::router(control), async move {
+        let mut stopped = stopped;
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    }));
+    let ready = ready_line(config, &store, exports.as_ref())?;
+    tracing::info!("{ready}");
+    notifier.ready(&ready);
+    let signal = stop.await;
+    tracing::info!("{signal}: stopping");
+    notifier.stopping();
+    stopping.send_replace(true);
+    let _ = tokio::time::timeout(STOP_TIME_MAX, serving).await;
+    close(store).await
+}
+
+/// Opens the store, and says plainly when another daemon has it.
+fn open_store(path: &Path) -> anyhow::Result<Arc<Store>> {
+    Store::open(path).map_err(|error| match error.kind() {
+        cow::Kind::Locked => anyhow::anyhow!(
+            "the store {} is in use by another process; is osvold running already?",
+            path.display()
+        ),
+        _ => anyhow::Error::new(error).context(format!("cannot open the store {}", path.display())),
+    })
+}
+
+/// Makes the socket's own directory, as a service manager would have.
+fn create_parent(socket: &Path) -> anyhow::Result<()> {
+    match socket.parent() {
+        Some(parent) if !parent.is_dir() => std::fs::create_dir(parent)
+            .with_context(|| format!("cannot create the directory {}", parent.display())),
+        _ => Ok(()),
+    }
+}
+
+/// The line that tells people and programs that the daemon can be used.
+fn ready_line(config: &Config, store: &Store, exports: &dyn Exports) -> anyhow::Result<String> {
+    let portals: Vec<_> = exports.portals().iter().map(ToString::to_string).collect();
+    Ok(format!(
+        "ready: iSCSI on {}, control socket {}, store {} with {} golden images and {} volumes",
+        portals.join(", "),
+        config.control.socket.display(),
+        store.path().display(),
+        store.images()?.len(),
+        store.volumes().len(),
+    ))
+}
+
+/// Makes everything durable.
+async fn close(store: Arc<Store>) -> anyhow::Result<()> {
+    tokio::task::spawn_blocking(move || store.close()).await?.context("cannot close the store")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A thousand volumes have several files each: as many as the system allows may be open.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// Stands in for the iSCSI side.
+struct Unexported {
+    portals: Vec<std::net::SocketAddr>,
+}
+
+impl Exports for Unexported {
+    fn portals(&self) -> Vec<std::net::SocketAddr> {
+        self.portals.clone()
+    }
+    fn target_name(&self, volume: cow::VolumeId, name: &str) -> String {
+        format!("iqn.2026-01.io.osvol:{}-{:.8}", name.to_ascii_lowercase(), volume.to_string())
+    }
+    fn sessions(&self, _: cow::VolumeId) -> Vec<api::SessionSummary> {
+        Vec::new()
+    }
+    fn session_count(&self) -> usize {
+        0
+    }
+    fn publish(&self, _: &cow::VolumeInfo) {}
+    fn withdraw(
+        &self,
+        _: cow::VolumeId,
+        _: bool,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Withdrawal> + Send + '_>> {
+        Box::pin(std::future::ready(Withdrawal::Done))
+    }
+}

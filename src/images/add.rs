@@ -1,0 +1,186 @@
+//! One image from its first byte to its place in the store.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use api::{Code, Name, Phase, Refusal};
+use axum::body::Body;
+use bytes::Bytes;
+use cow::{ImageInfo, Import, Store};
+use http_body_util::BodyExt;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::qcow2::{self, HEADER_BYTES};
+use super::qemu_img::QemuImg;
+use super::staging::{BodyFraming, RequestedFormat, Staged, Staging, cut_off, read_head};
+use crate::control::refusals;
+
+/// Parts of the body that wait for the disk, each as long as the connection's read buffer.
+const PARTS_WAITING_MAX: usize = 8;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct AddImage {
+    /// Name of the image to be.
+    pub name: Name,
+    /// What the client says the file is.
+    pub format: RequestedFormat,
+    /// How the body carries it.
+    pub framing: BodyFraming,
+}
+
+/// How far an import has come: phase, bytes done, bytes in all.
+pub(crate) type Step = (Phase, u64, u64);
+
+/// Adds images to a store, a few at a time.
+pub struct Importer {
+    store: Arc<Store>,
+    qemu_img: PathBuf,
+    convert_time_max: Duration,
+    size_max: u64,
+    running: Semaphore,
+}
+
+impl Importer {
+    /// An importer with the limits of the configuration.
+    #[must_use]
+    pub fn new(store: Arc<Store>, config: &config::Images) -> Self {
+        Self {
+            store,
+            qemu_img: config.qemu_img.clone(),
+            convert_time_max: config.convert_time_max.as_std(),
+            size_max: config.size_max.bytes(),
+            running: Semaphore::new(config.concurrent_max),
+        }
+    }
+
+    /// Adds an image. All or nothing: when this fails, or is dropped, nothing is left behind.
+    pub async fn add(
+        &self,
+        request: &AddImage,
+        body: Body,
+        steps: &watch::Sender<Step>,
+    ) -> Result<ImageInfo, Refusal> {
+        let _running = self.running.acquire().await.map_err(|_| refusals::stopping())?;
+        let staged = self.receive(request, body).await?;
+        let (import, format) = match staged {
+            Staged::Raw(import) => (import, "raw"),
+            Staged::Qcow2 { import, file, file_bytes } => {
+                self.convert(&import, &file, file_bytes, steps).await?;
+                (import, "qcow2")
+            }
+        };
+        self.seal(import, format, steps).await
+    }
+
+    /// Stages the body. The disk is written on a thread that may wait.
+    async fn receive(&self, request: &AddImage, mut body: Body) -> Result<Staged, Refusal> {
+        let (store, request, size_max) = (self.store.clone(), request.clone(), self.size_max);
+        let (parts, mut waiting) = mpsc::channel::<Part>(PARTS_WAITING_MAX);
+        let writer = tokio::task::spawn_blocking(move || {
+            let import =
+                store.begin_import(request.name.as_str()).map_err(|error| refusals::of_store(&error))?;
+            let mut staging = Staging::new(import, request.format, request.framing, size_max);
+            while let Some(part) = waiting.blocking_recv() {
+                match part {
+                    Part::Data(bytes) => staging.take(&bytes)?,
+                    Part::End => return staging.finish(),
+                }
+            }
+            Err(cut_off("the client went away"))
+        });
+        let mut lost = None;
+        loop {
+            let part = match body.frame().await {
+                Some(Ok(frame)) => frame.into_data().map_or(Part::Data(Bytes::new()), Part::Data),
+                Some(Err(error)) => {
+                    lost = Some(error.to_string());
+                    break;
+                }
+                None => Part::End,
+            };
+            let last = matches!(part, Part::End);
+            // The writer stops taking parts when it has refused one: its refusal says why.
+            if parts.send(part).await.is_err() || last {
+                break;
+            }
+        }
+        drop(parts);
+        let staged = writer.await.map_err(|error| refusals::internal("the upload", &error))?;
+        match (staged, lost) {
+            (Err(refusal), Some(lost)) if refusal.error_code == Code::BadImage => Err(cut_off(&lost)),
+            (staged, _) => staged,
+        }
+    }
+
+    /// Turns a staged qcow2 file into the import's raw disk.
+    async fn convert(
+        &self,
+        import: &Import,
+        file: &std::path::Path,
+        file_bytes: u64,
+        steps: &watch::Sender<Step>,
+    ) -> Result<(), Refusal> {
+        let header = read_head(file, HEADER_BYTES)
+            .map_err(|error| refusals::of_io("read the staged upload", &error))?;
+        let disk_bytes = qcow2::inspect(&header)
+            .map_err(|error| Refusal::new(Code::BadImage, error.to_string()).action(error.action()))?;
+        if disk_bytes > self.size_max {
+            let message = format!("the disk has {disk_bytes} bytes, more than the {} allowed", self.size_max);
+            return Err(Refusal::new(Code::TooLarge, message)
+                .action("raise images.size_max in osvold's configuration"));
+        }
+        let qemu_img = QemuImg::new(&self.qemu_img, self.convert_time_max);
+        steps.send_replace((Phase::Checking, 0, 0));
+        qemu_img.info(file).await?;
+        qemu_img.check(file, file_bytes).await?;
+        steps.send_replace((Phase::Converting, 0, disk_bytes));
+        let progress = |thousandths: u64| {
+            let done = u128::from(disk_bytes) * u128::from(thousandths) / 1000;
+            steps.send_replace((Phase::Converting, u64::try_from(done).unwrap_or(disk_bytes), disk_bytes));
+        };
+        qemu_img.convert(file, &import.path(), progress).await?;
+        // Its space is needed no more, and sealing may take a while.
+        std::fs::remove_file(file).map_err(|error| refusals::of_io("remove the staged upload", &error))
+    }
+
+    /// Hashes it, makes it durable, and gives it its place.
+    async fn seal(
+        &self,
+        import: Import,
+        format: &'static str,
+        steps: &watch::Sender<Step>,
+    ) -> Result<ImageInfo, Refusal> {
+        let cancelled = CancelOnDrop::default();
+        let (store, steps, flag) = (self.store.clone(), steps.clone(), cancelled.0.clone());
+        let sealing = tokio::task::spawn_blocking(move || {
+            store.finish_import(import, format, &mut |done, total| {
+                steps.send_replace((Phase::Sealing, done, total));
+                match flag.load(Ordering::Relaxed) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })
+        });
+        let sealed = sealing.await.map_err(|error| refusals::internal("sealing the image", &error))?;
+        sealed.map_err(|error| refusals::of_image(&error))
+    }
+}
+
+enum Part {
+    Data(Bytes),
+    End,
+}
+
+/// Tells the thread that seals that nobody waits for it any more.
+#[derive(Default)]
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
