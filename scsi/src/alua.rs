@@ -84,7 +84,7 @@ impl LogicalUnit {
         if length == 0 {
             return Ok(Plan::Done(Response::good()));
         }
-        if length < HEADER_LEN || length > PARAMETER_LIST_BYTES_MAX || data_len(data_out) < length as u64 {
+        if !(HEADER_LEN..=PARAMETER_LIST_BYTES_MAX).contains(&length) || data_len(data_out) < length as u64 {
             return Err(Sense::illegal(Asc::PARAMETER_LIST_LENGTH_ERROR).into());
         }
         let list = gather(data_out, length);

@@ -67,7 +67,7 @@ pub struct UnitConfig {
     pub write_cache: bool,
     /// Through which ports it is reached; at least one.
     pub target_ports: Vec<TargetPort>,
-    /// What `Action::SaveReservations` stored last, if anything.
+    /// What was stored for `Action::SaveReservations` last, if anything.
     pub reservations: Option<Bytes>,
 }
 

@@ -30,8 +30,7 @@ impl LogicalUnit {
         if length == 0 {
             return Ok(Plan::Done(Response::good()));
         }
-        if length < UNMAP_HEADER_LEN
-            || length > PARAMETER_LIST_BYTES_MAX
+        if !(UNMAP_HEADER_LEN..=PARAMETER_LIST_BYTES_MAX).contains(&length)
             || data_len(data_out) < length as u64
         {
             return Err(Sense::illegal(Asc::PARAMETER_LIST_LENGTH_ERROR).into());

@@ -139,17 +139,14 @@ pub enum Action {
         /** (from, to offset). */
         segments: Vec<(Range, u64)>,
     },
-    /// Wait until no other command of this unit is at work that began before this one, then store the state of persistent
-    /// reservations as `SaveReservations` does, where there is one to store (PREEMPT AND ABORT).
+    /// Wait until no other command of this unit is at work that began before this one; then, where asked, do as for
+    /// `SaveReservations` (PREEMPT AND ABORT).
     Quiesce {
-        /** As in `SaveReservations`. */
-        save_reservations: Option<Bytes>,
+        /** APTPL. */
+        save_reservations: bool,
     },
-    /// Store this state of persistent reservations durably (empty: remove it), before the answer (APTPL).
-    SaveReservations {
-        /** Opaque; give it back in `UnitConfig::reservations`. */
-        state: Bytes,
-    },
+    /// Store `LogicalUnit::reservations_to_save` durably before the answer (APTPL).
+    SaveReservations,
 }
 
 /// One run of `Outcome::BlockStatus`.

@@ -67,7 +67,7 @@ impl LogicalUnit {
     /// NAA designator (SPC-4 §7.8.6.6.5, NAA 6h): 16 bytes of which 124 bits come from the volume's id.
     pub(crate) fn naa(&self) -> [u8; 16] {
         let mut naa = self.config.id;
-        let folded = naa[0] ^ (naa[8] << 4 | naa[8] >> 4);
+        let folded = naa[0] ^ naa[8].rotate_left(4);
         naa[0] = NAA_REGISTERED_EXTENDED << 4 | (folded & 0x0F);
         naa
     }

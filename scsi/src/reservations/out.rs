@@ -66,7 +66,7 @@ impl LogicalUnit {
         }
         let list = gather(data_out, length);
         let who = self.holder(nexus)?;
-        let persist = self.reservations.persist;
+        let was_persistent = self.reservations.persist;
         let notice = match action {
             REGISTER_AND_MOVE => self.register_and_move(&who, &list)?,
             REGISTER | REGISTER_AND_IGNORE => self.register(&who, action, &list)?,
@@ -74,29 +74,20 @@ impl LogicalUnit {
         };
         self.tell(&notice, nexus);
         self.refresh_access();
-        if action == PREEMPT_AND_ABORT {
-            return Ok(self.perform(self.quiesce_or_save(persist), length as u64));
+        // Where APTPL no longer is set, what was stored has to go.
+        let save_reservations = was_persistent || self.reservations.persist;
+        match action {
+            PREEMPT_AND_ABORT => Ok(self.perform(Action::Quiesce { save_reservations }, length as u64)),
+            _ if save_reservations => Ok(self.perform(Action::SaveReservations, length as u64)),
+            _ => Ok(Plan::Done(Response::consumed(length as u64))),
         }
-        if persist || self.reservations.persist {
-            return Ok(self.perform(self.save(), length as u64));
-        }
-        Ok(Plan::Done(Response::consumed(length as u64)))
     }
 
-    /// Stores the state where APTPL is set; where it no longer is, an empty state takes the place of the old one.
-    fn save(&self) -> Action {
-        let state =
-            if self.reservations.persist { saved::encode(&self.reservations.registry) } else { Bytes::new() };
-        Action::SaveReservations { state }
-    }
-
-    /// PREEMPT AND ABORT answers when no command of a preempted nexus is at work any more (§5.13.11.5).
-    fn quiesce_or_save(&self, was_persistent: bool) -> Action {
-        let state = match self.save() {
-            Action::SaveReservations { state } if was_persistent || self.reservations.persist => Some(state),
-            _ => None,
-        };
-        Action::Quiesce { save_reservations: state }
+    /// What has to be found again after a power loss: nothing, unless APTPL is set. Whoever stores it asks for it with
+    /// his store locked, so that an older state never comes after a newer one.
+    #[must_use]
+    pub fn reservations_to_save(&self) -> Bytes {
+        if self.reservations.persist { saved::encode(&self.reservations.registry) } else { Bytes::new() }
     }
 
     fn holder(&self, nexus: NexusId) -> Result<Holder, Refusal> {

@@ -1,0 +1,64 @@
+//! A command that waits: begun, and carried to where waiting is allowed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use scsi::{Action, Failure, Outcome, Response, Task};
+
+use super::gate::Ticket;
+use super::{BufferPool, Lun, perform};
+
+/// The rest of a command. Dropping it gives the command up before anything of it was done.
+#[derive(Debug)]
+#[must_use = "a job that is not run leaves its initiator waiting"]
+pub struct Job {
+    lun: Arc<Lun>,
+    task: Task,
+    data_out: Vec<Bytes>,
+    pool: BufferPool,
+    ticket: Ticket,
+}
+
+impl Job {
+    pub(super) fn new(
+        lun: Arc<Lun>,
+        task: Task,
+        data_out: &[Bytes],
+        pool: BufferPool,
+        ticket: Ticket,
+    ) -> Self {
+        Self { lun, task, data_out: data_out.to_vec(), pool, ticket }
+    }
+
+    /// Does the work, waiting as long as it takes, and gives the answer.
+    #[must_use]
+    pub fn run(self) -> Response {
+        let outcome = match &self.task.action {
+            Action::SaveReservations => self.save_reservations(),
+            Action::Quiesce { save_reservations } => {
+                self.ticket.wait_for_earlier();
+                if *save_reservations { self.save_reservations() } else { Outcome::Done }
+            }
+            action => perform::waiting(&*self.lun.store, action, &self.data_out, &self.pool),
+        };
+        if self.task.needs_settling() {
+            let success = !matches!(outcome, Outcome::Failed(_));
+            self.lun.unit.lock().settle(&self.task, success);
+        }
+        self.task.finish(outcome)
+    }
+
+    fn save_reservations(&self) -> Outcome {
+        let saved = match &self.lun.saved {
+            Some(saved) => saved.store(|| self.lun.unit.lock().reservations_to_save()),
+            None => Err(std::io::ErrorKind::Unsupported.into()),
+        };
+        match saved {
+            Ok(()) => Outcome::Done,
+            Err(error) => {
+                tracing::error!(%error, "persistent reservations are in force but not stored");
+                Outcome::Failed(Failure::Internal)
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Logical units: the seam between the SCSI command set, which decides, and the store, which does.
+//!
+//! ```text
+//!  connection ── execute(nexus, lun, CDB, data-out) ──► scsi::LogicalUnit::start   (the unit's lock, short)
+//!                                                        │ Done(response)
+//!                                                        ▼ Perform(task)
+//!                            BlockStore, Wait::No on the connection's own task ──► Done(response)
+//!                                                        │ would block, or is long
+//!                                                        ▼
+//!                            Blocked(Job) ── the blocking pool ── Job::run ──► response
+//! ```
+//!
+//! A command that meets no wait ends inside `execute`. A `Job` may be dropped without having run; then nothing of the
+//! command happens. `quiesce` waits until what was begun before it has ended, which is what an abort, a reset and the
+//! reinstatement of a session need so that no write arrives late.
+
+mod absent;
+mod gate;
+mod job;
+mod perform;
+mod pool;
+mod saved;
+mod store;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use scsi::{Attention, ConfigError, InitiatorPort, LogicalUnit, NexusId, Plan, Response, UnitConfig};
+
+use gate::Gate;
+pub use job::Job;
+pub use pool::BufferPool;
+use saved::SavedReservations;
+pub use store::BlockStore;
+
+/// The number under which a target has its volume.
+const VOLUME_LUN: u16 = 0;
+
+/// What `Lun::open` needs besides the store.
+#[derive(Clone, Debug)]
+pub struct LunConfig {
+    /// Identity and shape of the unit. `size_bytes` and `reservations` are filled in by `Lun::open`.
+    pub unit: UnitConfig,
+    /// Where persistent reservations are kept across a restart (APTPL); without it they are refused.
+    pub reservations: Option<PathBuf>,
+}
+
+/// A logical unit that does not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The configuration makes no disk.
+    #[error("the volume makes no disk")]
+    Config(#[from] ConfigError),
+    /// The stored reservations cannot be read.
+    #[error("cannot read the persistent reservations in {path}")]
+    Reservations {
+        /// Their file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What became of a command.
+#[derive(Debug)]
+#[must_use = "a command must be answered"]
+pub enum Execution {
+    /// It ended; this is the answer.
+    Done(Response),
+    /// It would wait: run the job where waiting is allowed.
+    Blocked(Job),
+}
+
+/// One volume as a disk, shared by all sessions that use it.
+pub struct Lun {
+    unit: Mutex<LogicalUnit>,
+    store: Arc<dyn BlockStore>,
+    gate: Arc<Gate>,
+    saved: Option<SavedReservations>,
+}
+
+impl std::fmt::Debug for Lun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lun").field("unit", &self.unit).finish_non_exhaustive()
+    }
+}
+
+impl Lun {
+    /// The disk on top of `store`.
+    ///
+    /// # Errors
+    /// When the configuration makes no disk, or the stored reservations cannot be read.
+    pub fn open(config: LunConfig, store: Arc<dyn BlockStore>) -> Result<Arc<Self>, OpenError> {
+        let saved = config.reservations.map(SavedReservations::new);
+        let reservations = match &saved {
+            Some(saved) => saved.load()?,
+            None => None,
+        };
+        let unit = UnitConfig { size_bytes: store.size_bytes(), reservations, ..config.unit };
+        let unit = Mutex::new(LogicalUnit::new(unit)?);
+        Ok(Arc::new(Self { unit, store, gate: Arc::default(), saved }))
+    }
+
+    /// A session begins: a new I_T nexus through the target port with this relative identifier.
+    /// `None` when the unit has as many as it can.
+    #[must_use]
+    pub fn attach(&self, initiator: InitiatorPort, relative_target_port: u16) -> Option<NexusId> {
+        self.unit.lock().attach(initiator, relative_target_port)
+    }
+
+    /// I_T nexus loss: the session ended, however it ended. `quiesce` before another one takes its place.
+    pub fn detach(&self, nexus: NexusId) {
+        self.unit.lock().detach(nexus);
+    }
+
+    /// Decides a command, and does it where that needs no waiting. `lun` are the 8 bytes of the command's LUN field.
+    pub fn execute(
+        self: &Arc<Self>,
+        nexus: NexusId,
+        lun: [u8; 8],
+        cdb: &[u8],
+        data_out: &[Bytes],
+        pool: &BufferPool,
+    ) -> Execution {
+        if scsi::Address::parse(lun) != scsi::Address::Unit(VOLUME_LUN) {
+            return Execution::Done(absent::answer(lun, cdb));
+        }
+        let passage = self.gate.pass();
+        let plan = self.decide(nexus, cdb, data_out);
+        let task = match plan {
+            Plan::Done(response) => return Execution::Done(response),
+            Plan::Perform(task) => task,
+        };
+        if let Some(outcome) = perform::at_once(&*self.store, &task.action, data_out, pool) {
+            return Execution::Done(task.finish(outcome));
+        }
+        let ticket = self.gate.ticket();
+        drop(passage);
+        Execution::Blocked(Job::new(self.clone(), task, data_out, pool.clone(), ticket))
+    }
+
+    fn decide(&self, nexus: NexusId, cdb: &[u8], data_out: &[Bytes]) -> Plan {
+        const LOG_SENSE: u8 = 0x4D;
+        let mut unit = self.unit.lock();
+        if cdb.first() == Some(&LOG_SENSE) {
+            unit.set_usage(self.store.usage());
+        }
+        unit.start(nexus, cdb, data_out)
+    }
+
+    /// LOGICAL UNIT RESET, asked for by a nexus or by the operator. The portal ends the tasks.
+    pub fn logical_unit_reset(&self, by: Option<NexusId>) {
+        self.unit.lock().logical_unit_reset(by);
+    }
+
+    /// TARGET WARM RESET or COLD RESET, as far as this unit is concerned.
+    pub fn target_reset(&self, by: Option<NexusId>) {
+        self.unit.lock().target_reset(by);
+    }
+
+    /// Tasks of this nexus were aborted by another nexus: it is told at its next command.
+    pub fn commands_cleared(&self, nexus: NexusId) {
+        self.unit.lock().commands_cleared(nexus);
+    }
+
+    /// Tells every nexus something that happened outside, for instance `Attention::SoftThreshold`.
+    pub fn announce(&self, attention: Attention) {
+        self.unit.lock().announce(attention);
+    }
+
+    /// The volume has grown: takes over its new size and tells every nexus.
+    ///
+    /// # Errors
+    /// When it got smaller instead.
+    pub fn resized(&self) -> Result<(), ConfigError> {
+        self.unit.lock().grow(self.store.size_bytes())
+    }
+
+    /// Waits until every command that was begun before this call has ended. Blocks: call it where waiting is allowed,
+    /// and not from within a job.
+    pub fn quiesce(&self) {
+        self.gate.quiesce(None);
+    }
+}
