@@ -34,6 +34,10 @@ impl Rng {
 fn main() {
     let base = std::env::var_os("OSVOL_BENCH_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let dir = tempfile::tempdir_in(base).unwrap();
+    if std::env::args().any(|arg| arg == "flush") {
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        return flushes(&store, &bare_file(&dir.path().join("bare")));
+    }
     println!("{:<44} {:>12} {:>12} {:>8}", "what", "store", "bare disk", "ratio");
     clones(&dir.path().join("clones"));
     let store = Store::open(&dir.path().join("store")).unwrap();

@@ -14,9 +14,9 @@ use crate::error::Result;
 #[derive(Default)]
 pub(super) struct SyncState {
     running: bool,
-    /// Callers that wait for the next round.
-    waiting: u32,
-    /// Callers that the last round served, and how long its syncs took.
+    /// Callers that came since the last round began: the next round is theirs.
+    pending: u32,
+    /// Callers of the last round, and how long its syncs took.
     served: u32,
     took: Duration,
 }
@@ -34,14 +34,12 @@ impl Layer {
     pub(crate) fn flush(&self) -> Result<()> {
         let target = self.written_seq.load(Ordering::Acquire);
         let mut state = self.sync.lock();
-        state.waiting += 1;
+        state.pending += 1;
         loop {
             if self.is_poisoned() {
-                state.waiting -= 1;
                 return Err(self.poison_error());
             }
             if self.durable_seq.load(Ordering::Acquire) >= target {
-                state.waiting -= 1;
                 return Ok(());
             }
             if !state.running {
@@ -51,14 +49,13 @@ impl Layer {
         }
         state.running = true;
         self.gather(&mut state);
-        state.served = state.waiting;
+        state.served = std::mem::take(&mut state.pending);
         drop(state);
         let start = Instant::now();
         let result = self.sync_round();
         let mut state = self.sync.lock();
         state.took = start.elapsed();
         state.running = false;
-        state.waiting -= 1;
         drop(state);
         self.synced.notify_all();
         result
@@ -68,7 +65,7 @@ impl Layer {
     /// sync takes: one sync for all of them is worth more than one now for the first.
     fn gather(&self, state: &mut MutexGuard<'_, SyncState>) {
         let (want, start, patience) = (state.served, Instant::now(), state.took / 4);
-        while state.waiting < want && start.elapsed() < patience {
+        while state.pending < want && start.elapsed() < patience {
             MutexGuard::unlocked(state, std::thread::yield_now);
         }
     }
