@@ -9,6 +9,8 @@
 //! - `rename` is atomic: after a power cut the old or the new name is there.
 
 mod real;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 use std::{io, path::Path, sync::Arc};
 
