@@ -7,6 +7,7 @@ use crate::{
     error::{Error, Result},
     geometry::Geometry,
     ids::{BootId, ImageId, LayerId, SnapshotId, StoreId, VolumeId},
+    room::Room,
 };
 
 /// Shared by everything in one open store.
@@ -16,6 +17,7 @@ pub(crate) struct Context {
     pub store: StoreId,
     pub boot: BootId,
     pub geometry: Geometry,
+    pub room: Room,
 }
 
 impl Context {

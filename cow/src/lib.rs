@@ -15,6 +15,7 @@ mod image;
 mod index;
 mod layer;
 pub mod limits;
+mod room;
 mod store;
 mod volume;
 
@@ -23,5 +24,5 @@ pub use error::{Error, Kind, Result};
 pub use geometry::Geometry;
 pub use ids::{BadId, ImageId, SnapshotId, StoreId, VolumeId};
 pub use image::import::{Import, Progress};
-pub use store::{Health, ImageInfo, NewVolume, SnapshotInfo, Store, VolumeInfo, check_name};
+pub use store::{Health, ImageInfo, NewVolume, SnapshotInfo, Store, Upkeep, VolumeInfo, check_name};
 pub use volume::{ATOMIC_BYTES_MAX, Allocation, Volume};

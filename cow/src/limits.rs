@@ -27,6 +27,22 @@ pub const DATA_AHEAD_BLOCKS: u32 = 64;
 pub const SMALL_SYNC_BLOCKS: u32 = 32;
 /// Part of the allocated-ahead summary that data records leave to trims and markers.
 pub const SUMMARY_RESERVE_BYTES: u32 = 16 << 10;
+/// Data leaves this part of the file system to metadata: one in so many bytes, within the bounds below.
+pub const RESERVE_SHARE: u64 = 64;
+/// Least reserve of a file system.
+pub const RESERVE_BYTES_MIN: u64 = 1 << 20;
+/// Largest reserve of a file system.
+pub const RESERVE_BYTES_MAX: u64 = 1 << 30;
+/// Blocks of data that may be written between two looks at the file system's room.
+pub const ROOM_STEP_BLOCKS: u64 = 4096;
+/// Dead bytes below which nothing is given back.
+pub const RECLAIM_BYTES_MIN: u64 = 4 << 20;
+/// Dead bytes are given back when they are more than one in so many live ones.
+pub const RECLAIM_SHARE: u64 = 4;
+/// Dead bytes that are given back however many are live.
+pub const RECLAIM_BYTES_ALWAYS: u64 = 1 << 30;
+/// Records after the last checkpoint that call for the next one: so many are replayed well within a second.
+pub const REPLAY_RECORDS_MAX: u64 = 400_000;
 /// Bytes of an image's chunk: the unit of its digest tree.
 pub const CHUNK_BYTES: u64 = 64 << 10;
 /// Bytes of one digest (SHA-256).

@@ -29,6 +29,8 @@ pub(crate) struct VolumeManifest {
     pub layers: Vec<LayerId>,
     /// The volume a snapshot was taken of.
     pub parent: Option<VolumeId>,
+    /// Most bytes that it may take beside its image; 0 for no limit.
+    pub quota_bytes: u64,
     /// Removed: what is left of it may be swept away.
     pub deleted: bool,
 }
@@ -64,6 +66,7 @@ impl VolumeManifest {
         out.extend(self.created_unix_ms.to_le_bytes());
         out.extend(self.image.map_or([0; 16], |id| id.0));
         out.extend(self.parent.map_or([0; 16], |id| id.0));
+        out.extend(self.quota_bytes.to_le_bytes());
         out.extend(u16::try_from(self.layers.len()).unwrap_or(u16::MAX).to_le_bytes());
         self.layers.iter().for_each(|layer| out.extend(layer.0));
         frame::pack(kind, location, &out)
@@ -121,8 +124,8 @@ fn id(input: &[u8]) -> IResult<&[u8], [u8; 16]> {
 
 fn volume(input: &[u8]) -> IResult<&[u8], VolumeManifest> {
     let (input, flags) = byte(input)?;
-    let (input, (name, size_bytes, created_unix_ms, image, parent)) =
-        (text, le_u64, le_u64, id, id).parse(input)?;
+    let (input, (name, size_bytes, created_unix_ms, image, parent, quota_bytes)) =
+        (text, le_u64, le_u64, id, id, le_u64).parse(input)?;
     let (input, layer_count) = le_u16(input)?;
     let (input, layers) = count(id, usize::from(layer_count)).parse(input)?;
     let manifest = VolumeManifest {
@@ -131,6 +134,7 @@ fn volume(input: &[u8]) -> IResult<&[u8], VolumeManifest> {
         created_unix_ms,
         image: (flags & FLAG_IMAGE != 0).then_some(ImageId(image)),
         parent: (flags & FLAG_PARENT != 0).then_some(VolumeId(parent)),
+        quota_bytes,
         layers: layers.into_iter().map(LayerId).collect(),
         deleted: flags & FLAG_DELETED != 0,
     };
@@ -162,6 +166,7 @@ mod tests {
             image: Some(ImageId([1; 16])),
             layers: vec![LayerId([2; 16]), LayerId([3; 16])],
             parent: None,
+            quota_bytes: 1 << 33,
             deleted: false,
         };
         let bytes = manifest.pack(FrameKind::Volume, HERE);

@@ -13,7 +13,7 @@ use crate::{
     context::Context,
     disk::{File, Wait},
     error::{Error, Kind, Result},
-    limits::{CHUNK_BYTES, SECTOR_BYTES, VOLUME_BYTES_MAX},
+    limits::{BLOCK_BYTES, CHUNK_BYTES, SECTOR_BYTES, VOLUME_BYTES_MAX},
 };
 
 /// An image on its way in. Dropped before it is finished, it leaves nothing behind.
@@ -50,6 +50,7 @@ impl Import {
 
     /// Writes bytes of the raw image. What is never written is a hole and reads zeros.
     pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        self.context.take_room((data.len() as u64).div_ceil(BLOCK_BYTES))?;
         self.file.write_at(offset, &[data]).map_err(|error| Error::io("write", &self.path(), error))
     }
 

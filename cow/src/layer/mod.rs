@@ -57,6 +57,8 @@ pub(crate) struct Layer {
     poisoned: AtomicBool,
     /// Blocks in segments that nothing looks at any more, not yet given back.
     garbage_blocks: AtomicU64,
+    /// The last record that the newest checkpoint covers.
+    saved_seq: AtomicU64,
 }
 
 /// Where blocks lie.
@@ -109,6 +111,16 @@ impl Layer {
             });
         }
         Ok(())
+    }
+
+    /// Bytes of blocks that it holds, those included that nothing looks at any more.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        (self.mapped_blocks() + self.garbage_blocks()) * crate::limits::BLOCK_BYTES
+    }
+
+    /// Records that the next opening would have to replay.
+    pub(crate) fn unsaved_records(&self) -> u64 {
+        self.written_seq.load(Ordering::Acquire) - self.saved_seq.load(Ordering::Acquire)
     }
 
     /// Blocks written and still mapped.

@@ -97,7 +97,8 @@ pub(crate) fn open(context: &Arc<Context>, id: LayerId) -> Result<(Arc<Layer>, R
         id,
         context: context.clone(),
         dir: dir.clone(),
-        garbage_blocks: AtomicU64::new(0),
+        garbage_blocks: AtomicU64::new(garbage_blocks(&scanned)),
+        saved_seq: AtomicU64::new(head.seq),
         map: RwLock::new(map),
         writer: Mutex::new(writer),
         written_seq: AtomicU64::new(seqs.last),
@@ -308,6 +309,18 @@ fn apply(map: &mut Map, record: &Record, segment: &Segment) {
         Body::Trim { lba, blocks } => drop(map.apply(|index, dead| index.trim(*lba, *blocks, dead))),
         Body::Marker => {}
     }
+}
+
+/// Blocks that were written after the checkpoint and that nothing looks at any more.
+fn garbage_blocks(scanned: &[Scanned]) -> u64 {
+    let garbage = scanned.iter().map(|found| {
+        let written = found.records.iter().map(|record| match &record.body {
+            Body::Write { crcs, .. } => crcs.len() as u64,
+            Body::Trim { .. } | Body::Marker => 0,
+        });
+        written.sum::<u64>().saturating_sub(u64::from(found.segment.live_blocks.load(Ordering::Relaxed)))
+    });
+    garbage.sum()
 }
 
 fn count_live(map: &Map) {

@@ -121,6 +121,7 @@ impl WriteGuard<'_> {
             crcs.len() as u64 * BLOCK_BYTES
         );
         let blocks = u32::try_from(crcs.len()).unwrap_or(u32::MAX);
+        self.layer.context.take_room(u64::from(blocks))?;
         let reserve = u64::from(self.layer.context.geometry.summary_reserve_bytes);
         self.make_room(blocks, record::write_record_bytes(crcs.len()), reserve)?;
         let layer = self.layer;

@@ -112,7 +112,10 @@ impl Store {
         let users = catalogue.volumes_of(id);
         let entry = catalogue.images.get(&id).ok_or_else(|| no_image(id))?;
         if users > 0 {
-            let message = format!("golden image `{}` is in use by {users} volume(s) or snapshot(s)", entry.manifest.name);
+            let message = format!(
+                "golden image `{}` is in use by {users} volume(s) or snapshot(s)",
+                entry.manifest.name
+            );
             return Err(Error::new(Kind::InUse, message));
         }
         let generation = entry.generation + 1;

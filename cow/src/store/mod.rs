@@ -12,20 +12,22 @@
 //! ```
 
 mod images;
+mod maintain;
 mod manifests;
 mod open;
 mod snapshots;
 mod volumes;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     path::Path,
     sync::{Arc, Weak},
 };
 
 pub use images::ImageInfo;
-pub use snapshots::SnapshotInfo;
+pub use maintain::Upkeep;
 use parking_lot::Mutex;
+pub use snapshots::SnapshotInfo;
 pub use volumes::{Health, NewVolume, VolumeInfo};
 
 use crate::{
@@ -55,11 +57,11 @@ pub struct Store {
 /// What is known of everything in the store.
 #[derive(Default)]
 struct Catalogue {
-    images: HashMap<ImageId, ImageEntry>,
-    volumes: HashMap<VolumeId, VolumeEntry>,
-    snapshots: HashMap<SnapshotId, SnapshotEntry>,
+    images: BTreeMap<ImageId, ImageEntry>,
+    volumes: BTreeMap<VolumeId, VolumeEntry>,
+    snapshots: BTreeMap<SnapshotId, SnapshotEntry>,
     /// Frozen layers that are open.
-    layers: HashMap<LayerId, Weak<Layer>>,
+    layers: BTreeMap<LayerId, Weak<Layer>>,
     /// Names that are being given: taken already, not there yet.
     image_names: HashSet<String>,
     volume_names: HashSet<String>,

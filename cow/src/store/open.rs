@@ -4,7 +4,7 @@
 //! only when every manifest could be read, for a manifest that is damaged might name them.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     path::Path,
     sync::{Arc, Weak},
 };
@@ -24,6 +24,7 @@ use crate::{
     ids::{ImageId, LayerId, SnapshotId, StoreId, VolumeId},
     image::{hex, import::remove_tree},
     limits::BLOCK_LEN,
+    room::Room,
 };
 
 const STORE_LOCATION: Location = Location { owner: [0; 16], number: 0 };
@@ -41,7 +42,8 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path, geometry: Geometry) -> Resu
     })?;
     let store = identity(&*disk, root)?;
     let boot = disk.boot_id().map_err(|error| Error::io("read the boot id for", root, error))?;
-    let context = Arc::new(Context { disk, root: root.to_owned(), store, boot, geometry });
+    let context =
+        Arc::new(Context { disk, root: root.to_owned(), store, boot, geometry, room: Room::default() });
     for name in DIRECTORIES {
         ensure_dir(&*context.disk, &root.join(name))?;
     }
@@ -50,7 +52,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path, geometry: Geometry) -> Resu
         images: images(&context)?,
         volumes: volumes(&context)?,
         snapshots: snapshots(&context)?,
-        layers: HashMap::new(),
+        layers: BTreeMap::new(),
         image_names: HashSet::new(),
         volume_names: HashSet::new(),
     };
@@ -116,9 +118,9 @@ fn new_identity(disk: &dyn Disk, root: &Path, path: &Path) -> Result<StoreId> {
     Ok(StoreId(id))
 }
 
-fn images(context: &Context) -> Result<HashMap<ImageId, ImageEntry>> {
+fn images(context: &Context) -> Result<BTreeMap<ImageId, ImageEntry>> {
     let dir = context.images_dir();
-    let mut images = HashMap::new();
+    let mut images = BTreeMap::new();
     for entry in context.disk.list(&dir).map_err(|error| Error::io("list", &dir, error))? {
         let Ok(id) = entry.name.parse::<ImageId>() else { continue };
         let Some((generation, bytes)) = manifests::newest(context, &context.image_dir(id))? else { continue };
@@ -134,9 +136,9 @@ fn images(context: &Context) -> Result<HashMap<ImageId, ImageEntry>> {
     Ok(images)
 }
 
-fn volumes(context: &Context) -> Result<HashMap<VolumeId, VolumeEntry>> {
+fn volumes(context: &Context) -> Result<BTreeMap<VolumeId, VolumeEntry>> {
     let dir = context.volumes_dir();
-    let mut volumes = HashMap::new();
+    let mut volumes = BTreeMap::new();
     for entry in context.disk.list(&dir).map_err(|error| Error::io("list", &dir, error))? {
         let Ok(id) = entry.name.parse::<VolumeId>() else { continue };
         let Some((generation, bytes)) = manifests::newest(context, &context.volume_dir(id))? else {
@@ -151,15 +153,20 @@ fn volumes(context: &Context) -> Result<HashMap<VolumeId, VolumeEntry>> {
     Ok(volumes)
 }
 
-fn snapshots(context: &Context) -> Result<HashMap<SnapshotId, SnapshotEntry>> {
+fn snapshots(context: &Context) -> Result<BTreeMap<SnapshotId, SnapshotEntry>> {
     let dir = context.snapshots_dir();
-    let mut snapshots = HashMap::new();
+    let mut snapshots = BTreeMap::new();
     for entry in context.disk.list(&dir).map_err(|error| Error::io("list", &dir, error))? {
         let Ok(id) = entry.name.parse::<SnapshotId>() else { continue };
-        let Some((generation, bytes)) = manifests::newest(context, &context.snapshot_dir(id))? else { continue };
+        let Some((generation, bytes)) = manifests::newest(context, &context.snapshot_dir(id))? else {
+            continue;
+        };
         let location = Location { owner: id.0, number: generation };
         let manifest = VolumeManifest::unpack(FrameKind::Snapshot, location, &bytes).map_err(|damage| {
-            Error::new(Kind::Format, format!("the manifest of snapshot {id} is {damage}; see `osvol store check`"))
+            Error::new(
+                Kind::Format,
+                format!("the manifest of snapshot {id} is {damage}; see `osvol store check`"),
+            )
         })?;
         snapshots.insert(id, SnapshotEntry { manifest, generation });
     }
@@ -184,8 +191,12 @@ impl Store {
             remove_tree(context, &context.image_dir(id))?;
             catalogue.images.remove(&id);
         }
-        let gone: Vec<SnapshotId> =
-            catalogue.snapshots.iter().filter(|(_, entry)| entry.manifest.deleted).map(|(id, _)| *id).collect();
+        let gone: Vec<SnapshotId> = catalogue
+            .snapshots
+            .iter()
+            .filter(|(_, entry)| entry.manifest.deleted)
+            .map(|(id, _)| *id)
+            .collect();
         for id in gone {
             remove_tree(context, &context.snapshot_dir(id))?;
             catalogue.snapshots.remove(&id);

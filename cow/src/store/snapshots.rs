@@ -40,7 +40,8 @@ impl Store {
     /// All snapshots, by time.
     pub fn snapshots(&self) -> Vec<SnapshotInfo> {
         let catalogue = self.catalogue.lock();
-        let mut infos: Vec<_> = catalogue.snapshots.iter().map(|(id, entry)| info(*id, &entry.manifest)).collect();
+        let mut infos: Vec<_> =
+            catalogue.snapshots.iter().map(|(id, entry)| info(*id, &entry.manifest)).collect();
         infos.sort_by(|a, b| (a.created_unix_ms, a.id).cmp(&(b.created_unix_ms, b.id)));
         infos
     }
@@ -52,12 +53,17 @@ impl Store {
         let _gate = gate.lock();
         let open = self.open_behind_gate(volume)?;
         let manifest = self.volume_manifest(volume)?;
-        let same = |entry: &SnapshotEntry| entry.manifest.parent == Some(volume) && entry.manifest.name == name;
+        let same =
+            |entry: &SnapshotEntry| entry.manifest.parent == Some(volume) && entry.manifest.name == name;
         if self.catalogue.lock().snapshots.values().any(same) {
-            return Err(Error::new(Kind::Exists, format!("volume `{}` has a snapshot `{name}`", manifest.name)));
+            return Err(Error::new(
+                Kind::Exists,
+                format!("volume `{}` has a snapshot `{name}`", manifest.name),
+            ));
         }
         if manifest.layers.len() + 1 >= LAYERS_MAX {
-            let message = format!("volume `{}` has {} layers; remove snapshots first", manifest.name, LAYERS_MAX);
+            let message =
+                format!("volume `{}` has {} layers; remove snapshots first", manifest.name, LAYERS_MAX);
             return Err(Error::new(Kind::Invalid, message));
         }
         let id = SnapshotId(self.context.random_id()?);
@@ -155,13 +161,27 @@ impl Store {
         Ok(())
     }
 
+    /// Sets the most bytes that a volume may take beside its image, in use or not; `None` for no limit.
+    pub fn set_quota(&self, volume: VolumeId, quota_bytes: Option<u64>) -> Result<()> {
+        let gate = self.gate(volume)?;
+        let _gate = gate.lock();
+        let quota_bytes = quota_bytes.unwrap_or(0);
+        let manifest = self.volume_manifest(volume)?;
+        self.replace_volume_manifest(volume, VolumeManifest { quota_bytes, ..manifest })?;
+        if let Some(open) = self.catalogue.lock().volumes.get(&volume).and_then(|entry| entry.open.clone()) {
+            open.set_quota(quota_bytes);
+        }
+        Ok(())
+    }
+
     /// Makes a volume larger, in use or not. What is added reads zeros.
     pub fn grow_volume(&self, volume: VolumeId, size_bytes: u64) -> Result<()> {
         let gate = self.gate(volume)?;
         let _gate = gate.lock();
         let manifest = self.volume_manifest(volume)?;
         if size_bytes < manifest.size_bytes {
-            let message = format!("volume `{}` has {} bytes and cannot shrink", manifest.name, manifest.size_bytes);
+            let message =
+                format!("volume `{}` has {} bytes and cannot shrink", manifest.name, manifest.size_bytes);
             return Err(Error::new(Kind::Invalid, message));
         }
         super::volumes::check_size(size_bytes, 0)?;

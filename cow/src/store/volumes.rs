@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Catalogue, Store, VolumeEntry, check_name, images::no_image, manifests, snapshots::sweep_layers};
+use super::{
+    Catalogue, Store, VolumeEntry, check_name, images::no_image, manifests, snapshots::sweep_layers,
+};
 use crate::{
     error::{Error, Kind, Result},
     format::{
@@ -51,6 +53,8 @@ pub struct VolumeInfo {
     pub size_bytes: u64,
     /// Bytes that it takes on disk beside its image.
     pub allocated_bytes: u64,
+    /// Most bytes that it may take on disk beside its image.
+    pub quota_bytes: Option<u64>,
     /// Milliseconds since 1970.
     pub created_unix_ms: u64,
     /// Whether it can be trusted.
@@ -92,6 +96,7 @@ impl Store {
             image: manifest.image,
             size_bytes: manifest.size_bytes,
             allocated_bytes,
+            quota_bytes: (manifest.quota_bytes > 0).then_some(manifest.quota_bytes),
             created_unix_ms: manifest.created_unix_ms,
             health: fault.map_or(Health::Ok, Health::Critical),
             open: open.is_some(),
@@ -110,6 +115,7 @@ impl Store {
                 image: new.image,
                 layers: vec![LayerId(layer)],
                 parent: None,
+                quota_bytes: 0,
                 deleted: false,
             })
         });
@@ -159,7 +165,7 @@ impl Store {
         let entry = catalogue.volumes.get_mut(&id).ok_or_else(|| no_volume(id))?;
         match opened {
             Ok(stack) => {
-                let volume = Arc::new(Volume::new(&self.context, id, manifest.size_bytes, stack));
+                let volume = Arc::new(Volume::new(&self.context, id, &manifest, stack));
                 entry.open = Some(volume.clone());
                 entry.fault = None;
                 Ok(volume)
@@ -283,6 +289,7 @@ fn unreadable(id: VolumeId, fault: Option<String>) -> VolumeInfo {
         image: None,
         size_bytes: 0,
         allocated_bytes: 0,
+        quota_bytes: None,
         created_unix_ms: 0,
         health: Health::Critical(fault.unwrap_or_default()),
         open: false,

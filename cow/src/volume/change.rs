@@ -22,6 +22,7 @@ impl Volume {
         let bytes = data.iter().map(|slice| slice.len() as u64).sum();
         self.check_range(offset, bytes)?;
         self.changing(|stack, guard| {
+            self.check_quota(stack, bytes)?;
             if offset % BLOCK_BYTES == 0 && bytes % BLOCK_BYTES == 0 {
                 return write_blocks(guard, lba(offset)?, data);
             }
@@ -54,6 +55,7 @@ impl Volume {
             return Err(Error::new(Kind::Invalid, "what to compare and what to write differ in length"));
         }
         self.changing(|stack, guard| {
+            self.check_quota(stack, new.len() as u64)?;
             let mut whole = stack.read_around(offset, new.len() as u64, wait)?;
             let skip = usize::try_from(offset % BLOCK_BYTES).unwrap_or(0);
             let here = &mut whole[skip..skip + new.len()];
@@ -76,6 +78,7 @@ impl Volume {
     ) -> Result<()> {
         self.check_range(offset, bytes)?;
         self.changing(|stack, guard| {
+            self.check_quota(stack, bytes)?;
             let mut whole = stack.read_around(offset, bytes, wait)?;
             let skip = usize::try_from(offset % BLOCK_BYTES).unwrap_or(0);
             let length = usize::try_from(bytes).unwrap_or(0);

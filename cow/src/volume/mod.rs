@@ -18,6 +18,7 @@ use crate::{
     context::Context,
     disk::Wait,
     error::{Error, Kind, Result},
+    format::manifest::VolumeManifest,
     ids::VolumeId,
     image::Image,
     layer::{Layer, WriteGuard},
@@ -32,6 +33,8 @@ pub struct Volume {
     pub(crate) context: Arc<Context>,
     stack: RwLock<Arc<Stack>>,
     size_bytes: AtomicU64,
+    /// 0 for no limit.
+    quota_bytes: AtomicU64,
 }
 
 /// What a volume is made of, from the top down.
@@ -52,9 +55,14 @@ pub enum Allocation {
 }
 
 impl Volume {
-    pub(crate) fn new(context: &Arc<Context>, id: VolumeId, size_bytes: u64, stack: Stack) -> Self {
-        let context = context.clone();
-        Self { id, context, stack: RwLock::new(Arc::new(stack)), size_bytes: AtomicU64::new(size_bytes) }
+    pub(crate) fn new(context: &Arc<Context>, id: VolumeId, manifest: &VolumeManifest, stack: Stack) -> Self {
+        Self {
+            id,
+            context: context.clone(),
+            stack: RwLock::new(Arc::new(stack)),
+            size_bytes: AtomicU64::new(manifest.size_bytes),
+            quota_bytes: AtomicU64::new(manifest.quota_bytes),
+        }
     }
 
     /// Its identifier.
@@ -98,10 +106,20 @@ impl Volume {
         stack.top.flush()
     }
 
-    /// Writes the top layer's map down, so that the next opening is quick.
+    /// Writes the top layer's map down, so that the next opening is quick; gives dead space back on the way.
     pub fn checkpoint(&self) -> Result<()> {
         self.flush()?;
-        self.stack().top.checkpoint()
+        let stack = self.stack();
+        if stack.top.unsaved_records() == 0 {
+            return Ok(());
+        }
+        if stack.top.garbage_blocks() == 0 { stack.top.checkpoint() } else { stack.top.reclaim().map(drop) }
+    }
+
+    /// Records that the next opening would have to replay.
+    #[must_use]
+    pub fn unsaved_records(&self) -> u64 {
+        self.stack().top.unsaved_records()
     }
 
     /// Bytes of blocks that were overwritten or trimmed and not given back yet.
@@ -130,6 +148,24 @@ impl Volume {
 
     pub(crate) fn set_size(&self, bytes: u64) {
         self.size_bytes.store(bytes, Ordering::Release);
+    }
+
+    pub(crate) fn set_quota(&self, bytes: u64) {
+        self.quota_bytes.store(bytes, Ordering::Release);
+    }
+
+    /// Refuses a write that would take the volume over its quota. What is overwritten or trimmed counts until it
+    /// is given back.
+    fn check_quota(&self, stack: &Stack, bytes: u64) -> Result<()> {
+        let quota = self.quota_bytes.load(Ordering::Acquire);
+        if quota == 0 {
+            return Ok(());
+        }
+        let used: u64 = std::iter::once(&stack.top).chain(&stack.below).map(|layer| layer.used_bytes()).sum();
+        if used + bytes.next_multiple_of(BLOCK_BYTES) <= quota {
+            return Ok(());
+        }
+        Err(Error::new(Kind::NoSpace, format!("volume {}: its quota of {quota} bytes is used up", self.id)))
     }
 
     /// What the volume is made of now. A snapshot replaces it; who reads goes on with what he has.
