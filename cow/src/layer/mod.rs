@@ -118,6 +118,11 @@ impl Layer {
         (self.mapped_blocks() + self.garbage_blocks()) * crate::limits::BLOCK_BYTES
     }
 
+    /// Bytes of memory that the map takes.
+    pub(crate) fn index_bytes(&self) -> usize {
+        self.map.read().index.memory_bytes()
+    }
+
     /// Records that the next opening would have to replay.
     pub(crate) fn unsaved_records(&self) -> u64 {
         self.written_seq.load(Ordering::Acquire) - self.saved_seq.load(Ordering::Acquire)

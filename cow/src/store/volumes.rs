@@ -165,7 +165,7 @@ impl Store {
         let entry = catalogue.volumes.get_mut(&id).ok_or_else(|| no_volume(id))?;
         match opened {
             Ok(stack) => {
-                let volume = Arc::new(Volume::new(&self.context, id, &manifest, stack));
+                let volume = Arc::new(Volume::new(id, &manifest, stack));
                 entry.open = Some(volume.clone());
                 entry.fault = None;
                 Ok(volume)

@@ -15,7 +15,6 @@ use std::sync::{
 use parking_lot::RwLock;
 
 use crate::{
-    context::Context,
     disk::Wait,
     error::{Error, Kind, Result},
     format::manifest::VolumeManifest,
@@ -30,7 +29,6 @@ use crate::{
 /// Offsets and lengths are in bytes and multiples of 512.
 pub struct Volume {
     pub(crate) id: VolumeId,
-    pub(crate) context: Arc<Context>,
     stack: RwLock<Arc<Stack>>,
     size_bytes: AtomicU64,
     /// 0 for no limit.
@@ -55,10 +53,9 @@ pub enum Allocation {
 }
 
 impl Volume {
-    pub(crate) fn new(context: &Arc<Context>, id: VolumeId, manifest: &VolumeManifest, stack: Stack) -> Self {
+    pub(crate) fn new(id: VolumeId, manifest: &VolumeManifest, stack: Stack) -> Self {
         Self {
             id,
-            context: context.clone(),
             stack: RwLock::new(Arc::new(stack)),
             size_bytes: AtomicU64::new(manifest.size_bytes),
             quota_bytes: AtomicU64::new(manifest.quota_bytes),
@@ -96,6 +93,13 @@ impl Volume {
     pub fn mapped_bytes(&self) -> u64 {
         let stack = self.stack();
         std::iter::once(&stack.top).chain(&stack.below).map(|layer| layer.mapped_blocks() * BLOCK_BYTES).sum()
+    }
+
+    /// Bytes of memory that its maps take.
+    #[must_use]
+    pub fn index_bytes(&self) -> usize {
+        let stack = self.stack();
+        std::iter::once(&stack.top).chain(&stack.below).map(|layer| layer.index_bytes()).sum()
     }
 
     /// Returns once everything that was acknowledged before the call survives a power cut.
