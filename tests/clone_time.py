@@ -99,8 +99,9 @@ class CloneTime:
     def restart(self):
         """A restart with all those volumes, and they are all there."""
         seconds = timed(self.target.restart)
-        members = len(self.target.json("volume", "list"))
-        return f"{seconds * 1e3:.0f} ms with {members} volumes" if members else "volumes listed"
+        listed = self.target.json("volume", "list")["count"]
+        expect(listed >= 2 * self.count, f"only {listed} volumes are listed")
+        return f"{seconds * 1e3:.0f} ms with {listed} volumes"
 
     def check(self):
         medians = {image: statistics.median(seconds) for image, seconds in self.created.items()}

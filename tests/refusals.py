@@ -18,6 +18,12 @@ from target import Osvold, binary, open_target, run  # noqa: E402
 MIB = 1 << 20
 
 
+def message(text):
+    """The line that says what is wrong, without the advice below it."""
+    lines = [line for line in text.splitlines() if line.startswith(("osvol", "error"))]
+    return (lines or text.strip().splitlines())[0]
+
+
 class SmallDisk(Osvold):
     """osvold with its store on a file system of 24 MiB, in a mount namespace of its own."""
 
@@ -48,7 +54,7 @@ class Refusals:
         expect("panicked" not in text and text.strip(), f"no clear message: {text!r}")
         for word in words:
             expect(word.lower() in text.lower(), f"the message does not name {word!r}: {text}")
-        return text.strip().splitlines()[-1]
+        return message(text)
 
     def files(self):
         """All files of the store with their sizes, but for logs that grow by themselves."""
@@ -57,14 +63,14 @@ class Refusals:
     def nothing_added(self, body):
         """Runs a refused `image add`; the list of images and the store's files are the same after it."""
         before = self.target.osvol("image", "list").stdout, self.files()
-        message = body()
+        said = body()
         end = time.monotonic() + 10  # what is half-made may go a moment after the refusal
         while time.monotonic() < end and self.files() - before[1]:
             time.sleep(0.1)
         left = self.files() - before[1]
         expect(not left, f"left behind: {left}")
         expect(self.target.osvol("image", "list").stdout == before[0], "the list of images has changed")
-        return message
+        return said
 
     def add(self, name, file, *words):
         return self.nothing_added(lambda: self.refused("image", "add", name, file, words=words))
@@ -136,7 +142,7 @@ class Refusals:
             before = small.used_bytes()
             mine = Refusals.__new__(Refusals)
             mine.dir, mine.target = self.dir, small
-            message = mine.refused("image", "add", "golden", self.dir / "golden.raw", words=["space"])
+            said = mine.refused("image", "add", "golden", self.dir / "golden.raw", words=["space"])
             end = time.monotonic() + 10
             while time.monotonic() < end and small.used_bytes() > before + MIB:
                 time.sleep(0.1)
@@ -144,7 +150,7 @@ class Refusals:
             little = self.dir / "little.raw"
             little.write_bytes(os.urandom(2 * MIB))
             small.add_image("little", little)  # and there is room again
-            return message
+            return said
         finally:
             small.kill()
 
@@ -160,12 +166,12 @@ class Refusals:
         finally:
             control.chmod(mode)
         expect(done.returncode != 0 and "permission" in done.stderr.lower(), done.stdout + done.stderr)
-        return done.stderr.strip().splitlines()[-1]
+        return message(done.stderr)
 
     def no_daemon(self):
         done = run(binary("osvol"), "--control", self.dir / "nobody.sock", "status", check=False)
         expect(done.returncode != 0 and "nobody.sock" in done.stderr, done.stdout + done.stderr)
-        return done.stderr.strip().splitlines()[-1]
+        return message(done.stderr)
 
     def garbage_config(self):
         cases = {
@@ -181,7 +187,7 @@ class Refusals:
             expect(done.returncode != 0 and "panicked" not in text and name in text, f"{name}: {done.returncode} {text}")
             for word in words:
                 expect(word in text, f"{name}: no {word!r} in {text}")
-        return text.strip().splitlines()[-1]
+        return message(text)
 
     def second_daemon(self):
         done = run(
@@ -191,7 +197,7 @@ class Refusals:
         text = done.stdout + done.stderr
         expect(done.returncode != 0 and "panicked" not in text, f"status {done.returncode}: {text}")
         self.target.osvol("status")
-        return text.strip().splitlines()[-1]
+        return message(text)
 
     def taken_portal(self):
         done = run(
@@ -199,7 +205,7 @@ class Refusals:
             check=False, timeout=20,
         )  # fmt: skip
         expect(done.returncode != 0 and "3260" in done.stderr, f"status {done.returncode}: {done.stderr}")
-        return done.stderr.strip().splitlines()[-1]
+        return message(done.stderr)
 
 
 def main():
