@@ -213,7 +213,8 @@ def boot_machine(
     with tempfile.TemporaryDirectory(prefix="osvol-boot-") as folder:
         command = [QEMU, *COMMON, "-m", "768", "-serial", "stdio", *firmware_arguments(firmware, folder)]
         command += disk_arguments(way, volume, portal, initiator, index, mac)
-        for name, value in (("tiny", "string=1" if tiny else None), ("stay", "string=1" if stay else None), ("script", script and f"file={script}")):
+        wishes = {"tiny": tiny and "string=1", "stay": stay and "string=1", "script": script and f"file={script}"}
+        for name, value in wishes.items():
             if value:
                 command += ["-fw_cfg", f"name=opt/rig/{name},{value}"]
         dnsmasq = Dnsmasq(folder, root_path(volume, portal), initiator, mac, index) if way == "ipxe" else None
