@@ -3,6 +3,8 @@
 //! Each figure is the median of several rounds in which both sides take turns, so that a noisy machine does not
 //! decide. The directory is a temporary one below `OSVOL_BENCH_DIR` (default: the current directory's target).
 
+#![allow(clippy::unwrap_used, reason = "a bench may stop at the first surprise")]
+
 use std::{
     fs::File,
     ops::ControlFlow,
@@ -32,7 +34,8 @@ impl Rng {
 }
 
 fn main() {
-    let base = std::env::var_os("OSVOL_BENCH_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let base = std::env::var_os("OSVOL_BENCH_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let dir = tempfile::tempdir_in(base).unwrap();
     if std::env::args().any(|arg| arg == "flush") {
         let store = Store::open(&dir.path().join("store")).unwrap();
@@ -101,7 +104,11 @@ fn clones(path: &Path) {
     let images = [image("one", 1 << 30), image("two", 1 << 20)];
     for n in 0..200 {
         for (which, (_, size)) in sizes.iter().enumerate() {
-            let new = NewVolume { name: format!("c{which}-{n}"), image: Some(images[which]), size_bytes: Some(*size) };
+            let new = NewVolume {
+                name: format!("c{which}-{n}"),
+                image: Some(images[which]),
+                size_bytes: Some(*size),
+            };
             let start = Instant::now();
             store.create_volume(new).unwrap();
             times[which].push(start.elapsed().as_secs_f64() * 1e3);
@@ -109,7 +116,11 @@ fn clones(path: &Path) {
     }
     for ((name, _), mut times) in sizes.iter().zip(times) {
         times.sort_by(f64::total_cmp);
-        println!("clone, {name}: p50 {:.2} ms, p99 {:.2} ms", times[times.len() / 2], times[times.len() * 99 / 100]);
+        println!(
+            "clone, {name}: p50 {:.2} ms, p99 {:.2} ms",
+            times[times.len() / 2],
+            times[times.len() * 99 / 100]
+        );
     }
 }
 
@@ -121,8 +132,12 @@ fn reads(store: &Store, bare: &File) {
     let mut buffer = vec![0; 4096];
     let (mut ours, mut theirs, mut rng) = (Vec::new(), Vec::new(), Rng(1));
     for _ in 0..ROUNDS {
-        ours.push(rate(Duration::from_millis(400), || volume.read(rng.offset(), &mut buffer, Wait::No).unwrap()));
-        theirs.push(rate(Duration::from_millis(400), || bare.read_exact_at(&mut buffer, rng.offset()).unwrap()));
+        ours.push(rate(Duration::from_millis(400), || {
+            volume.read(rng.offset(), &mut buffer, Wait::No).unwrap()
+        }));
+        theirs.push(rate(Duration::from_millis(400), || {
+            bare.read_exact_at(&mut buffer, rng.offset()).unwrap()
+        }));
     }
     row("4 KiB random read, cached, written in runs", "k", median(ours), median(theirs));
 }

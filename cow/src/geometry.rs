@@ -40,8 +40,7 @@ impl Default for Geometry {
 impl Geometry {
     /// Whether a segment of these sizes can be: both fit the widths of the format, and hold something.
     pub(crate) fn fits(data_offset: u32, blocks: u32) -> bool {
-        let head = limits::BLOCK_BYTES as u32;
-        data_offset > head
+        data_offset > limits::HEADER_BYTES
             && data_offset <= limits::SEGMENT_DATA_OFFSET
             && (1..=limits::SEGMENT_BLOCKS).contains(&blocks)
     }

@@ -5,6 +5,8 @@
 //!
 //! All disk I/O goes through [`disk::Disk`]. Nothing here knows SCSI, a network, or an executor.
 
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests count in small numbers"))]
+
 mod context;
 pub mod disk;
 mod error;
@@ -22,7 +24,7 @@ mod volume;
 pub use disk::Wait;
 pub use error::{Error, Kind, Result};
 pub use geometry::Geometry;
-pub use ids::{BadId, ImageId, SnapshotId, StoreId, VolumeId};
+pub use ids::{BadId, BootId, ImageId, LayerId, SnapshotId, StoreId, VolumeId};
 pub use image::import::{Import, Progress};
 pub use store::{Health, ImageInfo, NewVolume, SnapshotInfo, Store, Upkeep, VolumeInfo, check_name};
 pub use volume::{ATOMIC_BYTES_MAX, Allocation, Volume};

@@ -4,6 +4,8 @@
 pub const BLOCK_BYTES: u64 = 4096;
 /// [`BLOCK_BYTES`] as a `usize`, for buffers.
 pub const BLOCK_LEN: usize = 4096;
+/// Bytes of a segment's header, before its summary: one block.
+pub const HEADER_BYTES: u32 = 4096;
 /// Bytes of a sector: what the medium writes whole or not at all, and the granularity of requests.
 pub const SECTOR_BYTES: u64 = 512;
 /// Largest volume: 2^32 blocks.

@@ -1,5 +1,7 @@
 //! The store on a real directory: what is written is read, also after the process was killed.
 
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use cow::{Allocation, ImageId, Kind, NewVolume, Store, Volume, VolumeId, Wait};

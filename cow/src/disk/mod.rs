@@ -88,6 +88,7 @@ pub trait Disk: Send + Sync {
 pub trait Lock: Send + Sync {}
 
 /// An open file. Offsets and lengths are in bytes.
+#[expect(clippy::len_without_is_empty, reason = "a length of a file, not of a collection")]
 pub trait File: Send + Sync {
     /// Reads until `out` is full or the file ends; returns the bytes read.
     fn read_at(&self, offset: u64, out: &mut [u8], wait: Wait) -> io::Result<usize>;

@@ -128,7 +128,7 @@ fn check_size(size_bytes: u64) -> Result<()> {
     if size_bytes == 0 {
         return Err(Error::new(Kind::Invalid, "the image is empty"));
     }
-    if size_bytes % SECTOR_BYTES != 0 {
+    if !size_bytes.is_multiple_of(SECTOR_BYTES) {
         let message = format!(
             "the image has {size_bytes} bytes, which is no multiple of {SECTOR_BYTES}: is it cut short?"
         );

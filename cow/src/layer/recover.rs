@@ -39,7 +39,7 @@ use crate::{
     },
     ids::{BootId, LayerId},
     index::Place,
-    limits::{BLOCK_BYTES, BLOCK_LEN, RECORD_BLOCKS_MAX, SEGMENT_DATA_OFFSET},
+    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, RECORD_BLOCKS_MAX, SEGMENT_DATA_OFFSET},
 };
 
 /// What opening a layer took, for logs and tests.
@@ -215,7 +215,7 @@ impl Opener<'_> {
         };
         summary.truncate(header.data_offset as usize);
         let salt = record::segment_salt(self.id, number);
-        let from = known.map_or(BLOCK_LEN as u32, |known| known.end_offset);
+        let from = known.map_or(HEADER_BYTES, |known| known.end_offset);
         let chain = known.map_or(chain, |known| known.chain);
         let (records, torn_durable_seq) = scan(&summary, salt, from, chain);
         Ok(Some(Scanned { segment, boot: header.boot, records, torn_durable_seq }))

@@ -19,7 +19,7 @@ use crate::{
     },
     geometry::Geometry,
     index::Place,
-    limits::{BLOCK_BYTES, BLOCK_LEN, SUMMARY_AHEAD_BYTES},
+    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, SUMMARY_AHEAD_BYTES},
 };
 
 /// What the next change needs to know.
@@ -59,7 +59,7 @@ impl Active {
     /// Called by every sync. A file that grows costs the file system a commit of its journal at every sync; so
     /// where syncs come often, blocks are written with zeros ahead, many at a time, and the data then overwrites
     /// them. If that fails nothing is lost: the write that needs the room will say so.
-    pub fn prepare_next_sync(&mut self, geometry: &Geometry) {
+    pub(super) fn prepare_next_sync(&mut self, geometry: &Geometry) {
         let small = self.next_block - self.synced_block <= geometry.small_sync_blocks;
         let soon_out = self.zeroed_to < self.next_block + geometry.small_sync_blocks / 2;
         let first_sync = self.synced_block == 0;
@@ -142,8 +142,7 @@ impl WriteGuard<'_> {
 
     /// `blocks` whole blocks from `lba` on read zeros from now on.
     pub(crate) fn trim(&mut self, lba: u32, blocks: u64) -> Result<()> {
-        let seq_body = Body::Trim { lba, blocks };
-        self.append_record(seq_body)?;
+        self.append_record(Body::Trim { lba, blocks })?;
         let died = self.layer.map.write().apply(|index, dead| index.trim(lba, blocks, dead));
         self.layer.garbage_blocks.fetch_add(died, Ordering::Relaxed);
         Ok(())
@@ -209,7 +208,10 @@ impl WriteGuard<'_> {
             let ahead = u64::from(self.layer.context.geometry.summary_ahead_bytes);
             let more = ahead.min(data_offset - active.reserved_to);
             let zeros = [0; SUMMARY_AHEAD_BYTES as usize];
-            let written = active.segment.file.write_at(active.reserved_to, &[&zeros[..more as usize]]);
+            let written = active
+                .segment
+                .file
+                .write_at(active.reserved_to, &[&zeros[..usize::try_from(more).unwrap_or(0)]]);
             written.map_err(|error| self.layer.io_error("allocate summary in", error))?;
             active.reserved_to += more;
         }
@@ -245,7 +247,7 @@ impl Layer {
             blocks,
         };
         let (bytes, chain) = header.pack();
-        let ahead = geometry.summary_ahead_bytes.min(data_offset - BLOCK_LEN as u32);
+        let ahead = geometry.summary_ahead_bytes.min(data_offset - HEADER_BYTES);
         let reserved_to = bytes.len() as u64 + u64::from(ahead);
         if let Err(error) = file.write_at(0, &[&bytes, &[0; SUMMARY_AHEAD_BYTES as usize][..ahead as usize]])
         {

@@ -42,7 +42,7 @@ impl Store {
         let catalogue = self.catalogue.lock();
         let mut infos: Vec<_> =
             catalogue.snapshots.iter().map(|(id, entry)| info(*id, &entry.manifest)).collect();
-        infos.sort_by(|a, b| (a.created_unix_ms, a.id).cmp(&(b.created_unix_ms, b.id)));
+        infos.sort_by_key(|info| (info.created_unix_ms, info.id));
         infos
     }
 

@@ -335,7 +335,7 @@ pub(super) fn check_size(size_bytes: u64, image_bytes: u64) -> Result<u64> {
     if size_bytes < image_bytes {
         return refuse(format!("{size_bytes} bytes are fewer than the {image_bytes} of the golden image"));
     }
-    if size_bytes % SECTOR_BYTES != 0 {
+    if !size_bytes.is_multiple_of(SECTOR_BYTES) {
         return refuse(format!("a size of {size_bytes} bytes is no multiple of {SECTOR_BYTES}"));
     }
     if size_bytes > VOLUME_BYTES_MAX {

@@ -23,7 +23,7 @@ impl Volume {
         self.check_range(offset, bytes)?;
         self.changing(|stack, guard| {
             self.check_quota(stack, bytes)?;
-            if offset % BLOCK_BYTES == 0 && bytes % BLOCK_BYTES == 0 {
+            if offset.is_multiple_of(BLOCK_BYTES) && bytes.is_multiple_of(BLOCK_BYTES) {
                 return write_blocks(guard, lba(offset)?, data);
             }
             let whole = stack.widen(offset, bytes, data, wait)?;
@@ -151,7 +151,7 @@ impl Stack {
     }
 
     fn zero_part(&self, guard: &mut WriteGuard<'_>, offset: u64, bytes: u64, wait: Wait) -> Result<()> {
-        debug_assert!(bytes % SECTOR_BYTES == 0);
+        debug_assert!(bytes.is_multiple_of(SECTOR_BYTES));
         let mut whole = self.read_around(offset, bytes, wait)?;
         let skip = usize::try_from(offset % BLOCK_BYTES).unwrap_or(0);
         let length = usize::try_from(bytes).unwrap_or(0);

@@ -191,7 +191,7 @@ impl Volume {
 
     /// Bytes of the range that lie inside; an error when not all do or they are not whole sectors.
     fn check_range(&self, offset: u64, bytes: u64) -> Result<()> {
-        if offset % SECTOR_BYTES != 0 || bytes % SECTOR_BYTES != 0 {
+        if !offset.is_multiple_of(SECTOR_BYTES) || !bytes.is_multiple_of(SECTOR_BYTES) {
             return Err(Error::new(
                 Kind::Invalid,
                 format!("{bytes} bytes at {offset} are not whole sectors"),

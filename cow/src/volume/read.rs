@@ -14,7 +14,7 @@ impl Volume {
     pub fn read(&self, offset: u64, out: &mut [u8], wait: Wait) -> Result<()> {
         self.check_range(offset, out.len() as u64)?;
         let stack = self.stack();
-        if offset % BLOCK_BYTES == 0 && out.len() % BLOCK_LEN == 0 {
+        if offset.is_multiple_of(BLOCK_BYTES) && out.len().is_multiple_of(BLOCK_LEN) {
             return stack.read_blocks(lba(offset)?, out, wait);
         }
         let first = offset - offset % BLOCK_BYTES;
