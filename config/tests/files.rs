@@ -117,3 +117,12 @@ fn a_fault_shows_file_and_line() {
     let expected = format!(r#"{}:2: unknown key "levle" in [log]; did you mean "level"?"#, path.display());
     assert_eq!(Config::load(&path).unwrap_err().to_string(), expected);
 }
+
+#[test]
+fn the_operators_reference_has_every_key() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/OPERATING.md")).unwrap();
+    for key in KEYS {
+        let row = format!("| `{}` | `{}` | {} |", key.path, key.default, key.about);
+        assert!(text.lines().any(|line| line == row), "docs/OPERATING.md lacks {row:?}");
+    }
+}
