@@ -17,10 +17,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 
 use crate::control::{self, Control, ControlSocket, Exports, Withdrawal};
-use crate::service::{self, Notifier};
+use crate::service::{self, Notifier, StopSignals};
 
 /// Longest wait for requests that are being answered, and for initiators to log out.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Longest wait for threads that wait for the disk, once everything is durable.
+const THREADS_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: &Config) -> anyhow::Result<()> {
@@ -31,31 +34,43 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .thread_name("osvold")
         .build()
         .context("cannot start threads")?;
-    runtime.block_on(serve(config))
+    let outcome = runtime.block_on(serve(config));
+    // Whatever still waits for the disk has been told to stop, and the next start sweeps what it leaves.
+    runtime.shutdown_timeout(THREADS_TIME_MAX);
+    outcome
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
-    let stop = service::stop_requested()?;
+    let mut signals = StopSignals::listen()?;
     let notifier = Notifier::from_environment();
     let store = open_store(&config.store.path)?;
-    let (stopping, stopped) = watch::channel(false);
     let exports = Arc::new(Unexported { portals: config.iscsi.portals.clone() });
     let control = Control::new(store.clone(), exports.clone(), &config.images);
     create_parent(&config.control.socket)?;
     let socket = ControlSocket::bind(&config.control.socket)?;
+    let (stop, mut stopped) = watch::channel(false);
     let serving = tokio::spawn(socket.serve(control::router(control), async move {
-        let mut stopped = stopped;
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }));
+    let upkeep = tokio::spawn(service::upkeep(store.clone()));
+
     let ready = ready_line(config, &store, exports.as_ref())?;
     tracing::info!("{ready}");
     notifier.ready(&ready);
-    let signal = stop.await;
+    let signal = signals.next().await;
     tracing::info!("{signal}: stopping");
     notifier.stopping();
-    stopping.send_replace(true);
-    let _ = tokio::time::timeout(STOP_TIME_MAX, serving).await;
-    close(store).await
+
+    stop.send_replace(true);
+    upkeep.abort();
+    let stopping = async {
+        let _ = tokio::time::timeout(STOP_TIME_MAX, serving).await;
+        close(store).await
+    };
+    tokio::select! {
+        closed = stopping => closed,
+        signal = signals.next() => anyhow::bail!("{signal} again: ended before everything was written down"),
+    }
 }
 
 /// Opens the store, and says plainly when another daemon has it.

@@ -1,6 +1,7 @@
 //! `/rest/os-volumes`.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use api::{Code, NewOsVolume, OsVolume, Page, Refusal, SessionSummary, VolumeStorage, page};
 use axum::body::Bytes;
@@ -16,6 +17,10 @@ use super::answer::{Answer, json, parse};
 use super::exports::Withdrawal;
 use super::state::Control;
 use super::{refusals, resources};
+
+/// Longest wait for a volume that was withdrawn to be let go of.
+const RELEASE_TIME_MAX: Duration = Duration::from_secs(10);
+const RELEASE_ASK_EVERY: Duration = Duration::from_millis(5);
 
 impl Control {
     /// A volume by path, id or name.
@@ -37,6 +42,20 @@ impl Control {
         match self.names.nearest(wanted) {
             Some(near) => refusal.action(format!("did you mean {near:?}?")),
             None => refusal.action("osvol volume list shows what there is"),
+        }
+    }
+
+    /// Removes a volume that is exported no more. Commands that were under way, and the store's upkeep, may hold it
+    /// for a moment yet.
+    async fn remove_released(&self, id: VolumeId) -> Result<cow::Result<()>, Refusal> {
+        let start = Instant::now();
+        loop {
+            match self.blocking(move |store| store.remove_volume(id)).await? {
+                Err(error) if error.kind() == cow::Kind::InUse && start.elapsed() < RELEASE_TIME_MAX => {
+                    tokio::time::sleep(RELEASE_ASK_EVERY).await;
+                }
+                result => return Ok(result),
+            }
         }
     }
 
@@ -168,8 +187,7 @@ pub(super) async fn remove(
     if let Withdrawal::InUse(sessions) = control.exports.withdraw(info.id, force).await {
         return Err(in_use(&info.name, &sessions).into());
     }
-    let id = info.id;
-    if let Err(error) = control.blocking(move |store| store.remove_volume(id)).await? {
+    if let Err(error) = control.remove_released(info.id).await? {
         control.exports.publish(&info);
         return Err(refusals::of_store(&error).into());
     }
