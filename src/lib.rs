@@ -1,6 +1,8 @@
 //! The daemon: the only place with sockets, clocks and signals.
 pub mod control;
 pub mod daemon;
+pub mod exports;
 pub mod images;
 pub mod lun;
+pub mod portal;
 pub mod service;

@@ -1,0 +1,254 @@
+//! The directory of exported targets, and who is logged in to them.
+//!
+//! One lock holds both, so that a login and a removal see each other: a session is admitted only while its target is
+//! there, and a removal ends every session that was admitted.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use iscsi::auth::AuthenticationPolicy;
+use iscsi::{Admission, ConnectionId, IscsiName, Isid, LoginStatus, SessionKey, SessionTable, Tsih};
+use parking_lot::Mutex;
+use tokio::sync::{OnceCell, watch};
+
+use crate::lun::Lun;
+use crate::portal::Mailbox;
+
+/// Makes a target's logical unit ready. May take its time: it is called where waiting is allowed.
+pub type OpenLun = dyn Fn() -> anyhow::Result<Arc<Lun>> + Send + Sync;
+
+/// Who may log in to a target, and how they prove who they are.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Initiators that may log in; empty lets everybody in.
+    pub initiators: Vec<IscsiName>,
+    /// What a login must prove.
+    pub authentication: AuthenticationPolicy,
+}
+
+impl Access {
+    /// May this initiator log in from this address? What it may not log in to, it does not discover.
+    #[must_use]
+    pub fn permits(&self, initiator: &IscsiName, _from: IpAddr) -> bool {
+        self.initiators.is_empty() || self.initiators.contains(initiator)
+    }
+}
+
+/// One exported volume.
+pub struct Target {
+    name: IscsiName,
+    access: Access,
+    open: Box<OpenLun>,
+    lun: OnceCell<Arc<Lun>>,
+}
+
+impl Target {
+    /// Its iSCSI name.
+    #[must_use]
+    pub fn name(&self) -> &IscsiName {
+        &self.name
+    }
+
+    /// Who may log in.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// The logical unit, opened by the first who asks. It stays open while the target is there: reservations and
+    /// attentions outlive sessions.
+    ///
+    /// # Errors
+    /// When it does not open.
+    pub async fn lun(self: &Arc<Self>) -> anyhow::Result<Arc<Lun>> {
+        let target = self.clone();
+        let open = || async move { tokio::task::spawn_blocking(move || (target.open)()).await? };
+        self.lun.get_or_try_init(open).await.cloned()
+    }
+
+    /// The logical unit, when somebody has opened it.
+    #[must_use]
+    pub fn opened(&self) -> Option<&Arc<Lun>> {
+        self.lun.get()
+    }
+}
+
+/// The directory's hold on a session.
+#[derive(Clone)]
+pub(crate) struct SessionHandle {
+    pub(crate) address: SocketAddr,
+    pub(crate) since: SystemTime,
+    pub(crate) connection_id: ConnectionId,
+    pub(crate) mailbox: Mailbox,
+    /// Closes when none of the session's commands can have an effect any more.
+    pub(crate) ended: watch::Receiver<()>,
+}
+
+impl SessionHandle {
+    /// Ends the session and waits until it has no more effect.
+    pub(crate) async fn end(mut self) {
+        self.mailbox.end();
+        while self.ended.changed().await.is_ok() {}
+    }
+}
+
+/// A session, for people to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionListing {
+    /// Name of the initiator.
+    pub initiator: IscsiName,
+    /// ISID.
+    pub isid: Isid,
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// When it logged in.
+    pub since: SystemTime,
+}
+
+/// A removal that was not done, and because of whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InUse(pub Vec<SessionListing>);
+
+/// All targets and sessions.
+#[derive(Default)]
+pub struct Directory {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    targets: BTreeMap<IscsiName, Arc<Target>>,
+    sessions: SessionTable<SessionHandle>,
+}
+
+impl Directory {
+    /// An empty directory.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Exports a target; one of the same name is replaced for logins to come.
+    pub fn add(&self, name: IscsiName, access: Access, open: Box<OpenLun>) {
+        let target = Target { name: name.clone(), access, open, lun: OnceCell::new() };
+        self.inner.lock().targets.insert(name, Arc::new(target));
+    }
+
+    /// Exports a target no more, ends its sessions, and returns when nothing of them has an effect any more and the
+    /// unit is let go. Without `force` nothing happens while somebody is logged in.
+    ///
+    /// # Errors
+    /// Who is logged in.
+    pub async fn remove(&self, name: &IscsiName, force: bool) -> Result<(), InUse> {
+        let handles = self.take_out(name, force)?;
+        for handle in &handles {
+            handle.mailbox.end();
+        }
+        for handle in handles {
+            handle.end().await;
+        }
+        Ok(())
+    }
+
+    fn take_out(&self, name: &IscsiName, force: bool) -> Result<Vec<SessionHandle>, InUse> {
+        let mut inner = self.inner.lock();
+        if !force {
+            let listings = inner.listings(name);
+            if !listings.is_empty() {
+                return Err(InUse(listings));
+            }
+        }
+        inner.targets.remove(name);
+        Ok(inner.handles(name))
+    }
+
+    /// A target by name.
+    #[must_use]
+    pub fn find(&self, name: &IscsiName) -> Option<Arc<Target>> {
+        self.inner.lock().targets.get(name).cloned()
+    }
+
+    /// Names of the targets that an initiator may discover.
+    #[must_use]
+    pub fn visible_to(&self, initiator: &IscsiName, from: IpAddr) -> Vec<IscsiName> {
+        let inner = self.inner.lock();
+        let visible = inner.targets.values().filter(|target| target.access.permits(initiator, from));
+        visible.map(|target| target.name.clone()).collect()
+    }
+
+    /// Who is logged in to a target.
+    #[must_use]
+    pub fn sessions(&self, name: &IscsiName) -> Vec<SessionListing> {
+        self.inner.lock().listings(name)
+    }
+
+    /// Number of sessions of all targets, discovery sessions included.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.inner.lock().sessions.len()
+    }
+
+    /// Admits a session. `Err` says what to refuse the login with.
+    pub(crate) fn admit(
+        &self,
+        key: SessionKey,
+        tsih: Tsih,
+        handle: SessionHandle,
+    ) -> Result<Admission<SessionHandle>, LoginStatus> {
+        let mut inner = self.inner.lock();
+        if let Some(target) = &key.target_name
+            && !inner.targets.contains_key(target)
+        {
+            return Err(LoginStatus::TargetRemoved);
+        }
+        let existing = inner.sessions.find(tsih);
+        let same_connection = existing.is_some_and(|old| old.connection_id == handle.connection_id);
+        inner.sessions.admit(key, tsih, same_connection, handle).map_err(|refusal| refusal.0)
+    }
+
+    /// Forgets a session that ended.
+    pub(crate) fn forget(&self, tsih: Tsih) {
+        self.inner.lock().sessions.remove(tsih);
+    }
+
+    /// The other sessions of a target.
+    pub(crate) fn others(&self, name: &IscsiName, own: Tsih) -> Vec<SessionHandle> {
+        let inner = self.inner.lock();
+        let others = inner
+            .sessions
+            .iter()
+            .filter(|(tsih, key, _)| key.target_name.as_ref() == Some(name) && *tsih != own);
+        others.map(|(_, _, handle)| handle.clone()).collect()
+    }
+
+    /// All sessions.
+    pub(crate) fn all_sessions(&self) -> Vec<SessionHandle> {
+        self.inner.lock().sessions.iter().map(|(_, _, handle)| handle.clone()).collect()
+    }
+}
+
+impl Inner {
+    fn of_target(&self, name: &IscsiName) -> impl Iterator<Item = (&SessionKey, &SessionHandle)> {
+        let name = name.clone();
+        self.sessions
+            .iter()
+            .filter(move |(_, key, _)| key.target_name.as_ref() == Some(&name))
+            .map(|(_, key, handle)| (key, handle))
+    }
+
+    fn handles(&self, name: &IscsiName) -> Vec<SessionHandle> {
+        self.of_target(name).map(|(_, handle)| handle.clone()).collect()
+    }
+
+    fn listings(&self, name: &IscsiName) -> Vec<SessionListing> {
+        let listing = |(key, handle): (&SessionKey, &SessionHandle)| SessionListing {
+            initiator: key.initiator_name.clone(),
+            isid: key.isid,
+            address: handle.address,
+            since: handle.since,
+        };
+        self.of_target(name).map(listing).collect()
+    }
+}

@@ -1,0 +1,300 @@
+//! What a connection asks, answered: logins from the directory, commands by the logical unit.
+
+use std::time::{Instant, SystemTime};
+
+use iscsi::{
+    CloseReason, Command, Event, IscsiName, LoginAuthorization, LoginRequested, LoginStatus, ScsiResponse,
+    SendTargetsRequested, SendTargetsScope, SessionRequested, SessionType, TaskManagement,
+    TaskManagementFunction, TaskManagementResponse, TaskScope,
+};
+use tokio::sync::watch;
+
+use super::discovery::{self, PORTAL_GROUP};
+use super::driver::Driver;
+use super::limits::{SLOW_TIME, SLOW_TURN};
+use super::mailbox::Letter;
+use super::session::{self, Unit};
+use crate::exports::{Access, SessionHandle};
+use crate::lun::Execution;
+
+impl Driver {
+    /// Answers all events that there are; true when there were any.
+    pub(super) fn answer_events(&mut self) -> bool {
+        let Some(first) = self.connection.poll_event() else { return false };
+        let begin = Instant::now();
+        self.answer(first);
+        while let Some(event) = self.connection.poll_event() {
+            self.answer(event);
+        }
+        let end = Instant::now();
+        if end - begin > SLOW_TURN {
+            self.slow_until = Some(end + SLOW_TIME);
+        }
+        true
+    }
+
+    fn answer(&mut self, event: Event) {
+        match event {
+            Event::Command(command) => self.execute(command),
+            Event::LoginRequested(request) => self.answer_login(&request),
+            Event::SessionRequested(request) => self.begin_session(request),
+            Event::SessionEstablished(_) => {}
+            Event::TaskManagement(request) => self.manage_tasks(request),
+            Event::SendTargets(request) => self.send_targets(&request),
+            Event::Logout(_) => {}
+            Event::Closed(reason) => self.note_end(&reason),
+        }
+    }
+
+    pub(super) fn open_letter(&mut self, letter: Letter) {
+        match letter {
+            Letter::Completed(task, response) => self.connection.complete_task(task, into_response(response)),
+            Letter::SessionReady(result) => self.take_session(result),
+            Letter::TaskManagementDone(id, response) => {
+                self.connection.complete_task_management(id, response)
+            }
+            Letter::Abort { scope, tell_initiator, done } => {
+                if tell_initiator && self.connection.tasks_open() > 0 {
+                    self.tell_commands_cleared();
+                }
+                self.connection.abort_tasks(scope);
+                self.waiting.push((scope, done));
+            }
+            Letter::Notify(notice) => self.connection.notify(notice),
+            Letter::Close => self.connection.close(CloseReason::Requested),
+            Letter::End => self.drop_socket(),
+        }
+    }
+
+    fn note_end(&self, reason: &CloseReason) {
+        let peer = self.peer;
+        match reason {
+            CloseReason::Protocol(_) if self.session.is_some() => {
+                tracing::warn!(%peer, %reason, "session ended")
+            }
+            _ => tracing::debug!(%peer, %reason, "connection ended"),
+        }
+    }
+
+    // ---- login ----------------------------------------------------------------------------------------------
+
+    fn answer_login(&mut self, request: &LoginRequested) {
+        match self.authorize(request) {
+            Ok(authorization) => self.connection.authorize_login(authorization),
+            Err(status) => self.refuse(status, &request.initiator_name),
+        }
+    }
+
+    fn refuse(&mut self, status: LoginStatus, initiator: &IscsiName) {
+        tracing::info!(peer = %self.peer, %initiator, %status, "login refused");
+        self.connection.refuse_login(status);
+    }
+
+    fn authorize(&self, request: &LoginRequested) -> Result<LoginAuthorization, LoginStatus> {
+        match (&request.target_name, request.session_type) {
+            (Some(name), SessionType::Normal) => {
+                let target = self.shared.directory.find(name).ok_or(LoginStatus::NotFound)?;
+                self.authorize_by(target.access(), &request.initiator_name)
+            }
+            (_, SessionType::Discovery) => {
+                self.authorize_by(&self.shared.config.discovery, &request.initiator_name)
+            }
+            (None, SessionType::Normal) => Err(LoginStatus::MissingParameter),
+        }
+    }
+
+    fn authorize_by(
+        &self,
+        access: &Access,
+        initiator: &IscsiName,
+    ) -> Result<LoginAuthorization, LoginStatus> {
+        if !access.permits(initiator, self.peer.ip()) {
+            return Err(LoginStatus::AuthorizationFailure);
+        }
+        // Identifier and challenge from the system's generator, fresh for every login (COMPAT L7).
+        let mut random = [0; 33];
+        getrandom::fill(&mut random).map_err(|_| LoginStatus::TargetError)?;
+        let [chap_identifier, chap_challenge @ ..] = random;
+        let authentication = access.authentication.clone();
+        let portal_group_tag = PORTAL_GROUP;
+        Ok(LoginAuthorization {
+            authentication,
+            chap_identifier,
+            chap_challenge,
+            portal_group_tag,
+            target_alias: None,
+        })
+    }
+
+    fn begin_session(&mut self, request: SessionRequested) {
+        let (alive, ended) = watch::channel(());
+        let handle = SessionHandle {
+            address: self.peer,
+            since: SystemTime::now(),
+            connection_id: request.connection_id,
+            mailbox: self.mailbox.clone(),
+            ended,
+        };
+        self.begins_session = true;
+        let directory = self.shared.directory.clone();
+        let mailbox = self.mailbox.clone();
+        if request.session_type == SessionType::Normal {
+            tracing::info!(peer = %self.peer, initiator = %request.initiator_name, isid = %request.isid, target = ?request.target_name, "login");
+        }
+        tokio::spawn(async move {
+            let result = session::begin(directory, request, handle, alive).await;
+            // A connection that is gone drops the session with the letter.
+            let _ = mailbox.send(Letter::SessionReady(result));
+        });
+    }
+
+    fn take_session(&mut self, result: Result<Box<session::Session>, LoginStatus>) {
+        self.begins_session = false;
+        match result {
+            // The login was given up meanwhile; dropping the session gives everything back.
+            Ok(_) if self.connection.is_closed() => {}
+            Ok(session) => {
+                self.connection.establish_session(session.tsih);
+                self.session = Some(session);
+            }
+            Err(status) => {
+                tracing::info!(peer = %self.peer, %status, "login refused");
+                self.connection.refuse_login(status);
+            }
+        }
+    }
+
+    fn send_targets(&mut self, request: &SendTargetsRequested) {
+        let shared = &self.shared;
+        let mut names = shared.directory.visible_to(&request.initiator_name, self.peer.ip());
+        if let SendTargetsScope::Target(wanted) = &request.scope {
+            names.retain(|name| name == wanted);
+        }
+        let addresses = discovery::addresses(&shared.config.advertise, &shared.listening, self.local);
+        self.connection.complete_send_targets(&discovery::records(names, &addresses));
+    }
+
+    // ---- commands -------------------------------------------------------------------------------------------
+
+    fn unit(&self) -> Option<&Unit> {
+        self.session.as_ref()?.unit.as_ref()
+    }
+
+    fn execute(&mut self, command: Command) {
+        let task = command.task;
+        let Some(unit) = self.unit() else {
+            return self.connection.complete_task(task, ScsiResponse::default());
+        };
+        if self.slow_until.is_some_and(|until| until > Instant::now()) {
+            return self.execute_elsewhere(command);
+        }
+        let (lun, cdb) = (&unit.lun, command.cdb.bytes());
+        match lun.execute(unit.nexus, command.lun.0, &cdb, command.data_out.pieces(), &self.shared.pool) {
+            Execution::Done(response) => self.connection.complete_task(task, into_response(response)),
+            Execution::Blocked(job) => {
+                let mailbox = self.mailbox.clone();
+                tokio::task::spawn_blocking(move || mailbox.send(Letter::Completed(task, job.run())));
+            }
+        }
+    }
+
+    /// While the store is slow even commands that should not wait are done where waiting harms nobody.
+    fn execute_elsewhere(&mut self, command: Command) {
+        let Some(unit) = self.unit() else { return };
+        let (lun, nexus) = (unit.lun.clone(), unit.nexus);
+        let (mailbox, pool) = (self.mailbox.clone(), self.shared.pool.clone());
+        tokio::task::spawn_blocking(move || {
+            let cdb = command.cdb.bytes();
+            let response = match lun.execute(nexus, command.lun.0, &cdb, command.data_out.pieces(), &pool) {
+                Execution::Done(response) => response,
+                Execution::Blocked(job) => job.run(),
+            };
+            mailbox.send(Letter::Completed(command.task, response))
+        });
+    }
+
+    // ---- task management ------------------------------------------------------------------------------------
+
+    fn tell_commands_cleared(&self) {
+        if let Some(unit) = self.unit() {
+            unit.lun.commands_cleared(unit.nexus);
+        }
+    }
+
+    /// The connection has stopped its own tasks; here the logical unit and the other sessions follow. The response
+    /// goes out when nothing of what was aborted has an effect any more.
+    fn manage_tasks(&mut self, request: TaskManagement) {
+        let (id, proposed) = (request.id, request.proposed);
+        let (Some(session), Some(unit)) = (&self.session, self.unit()) else {
+            return self.connection.complete_task_management(id, TaskManagementResponse::FunctionRejected);
+        };
+        let is_absent = scsi::Address::parse(request.lun.0) != scsi::Address::Unit(0);
+        let reach = Reach::of(request.function);
+        if reach != Reach::Target && is_absent {
+            let response = TaskManagementResponse::LunDoesNotExist;
+            return self.connection.complete_task_management(id, response);
+        }
+        if reach == Reach::OwnTasks {
+            return self.connection.complete_task_management(id, proposed);
+        }
+        let others = self.shared.directory.others(unit.target.name(), session.tsih);
+        let (lun, nexus, mailbox) = (unit.lun.clone(), unit.nexus, self.mailbox.clone());
+        let scope = if reach == Reach::Target { TaskScope::All } else { TaskScope::LogicalUnit(request.lun) };
+        let function = request.function;
+        tokio::spawn(async move {
+            let clears = function == TaskManagementFunction::ClearTaskSet;
+            for other in &others {
+                other.mailbox.abort(scope, clears).await;
+            }
+            match function {
+                TaskManagementFunction::LogicalUnitReset => lun.logical_unit_reset(Some(nexus)),
+                TaskManagementFunction::TargetWarmReset | TaskManagementFunction::TargetColdReset => {
+                    lun.target_reset(Some(nexus));
+                }
+                _ => {}
+            }
+            let _ = mailbox.send(Letter::TaskManagementDone(id, proposed));
+            if function == TaskManagementFunction::TargetColdReset {
+                // §11.5.1: "… all sessions are terminated". The one that asked follows when it has its answer.
+                for other in others {
+                    other.end().await;
+                }
+                let _ = mailbox.send(Letter::Close);
+            }
+        });
+    }
+}
+
+/// How far a task management function reaches beyond the tasks of its own connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    OwnTasks,
+    LogicalUnit,
+    Target,
+}
+
+impl Reach {
+    fn of(function: TaskManagementFunction) -> Self {
+        use TaskManagementFunction as Function;
+        match function {
+            Function::AbortTask
+            | Function::AbortTaskSet
+            | Function::ClearAca
+            | Function::ITNexusReset
+            | Function::QueryTask
+            | Function::QueryTaskSet
+            | Function::QueryAsynchronousEvent => Self::OwnTasks,
+            Function::ClearTaskSet | Function::LogicalUnitReset => Self::LogicalUnit,
+            Function::TargetWarmReset | Function::TargetColdReset => Self::Target,
+        }
+    }
+}
+
+fn into_response(response: scsi::Response) -> ScsiResponse {
+    ScsiResponse {
+        status: response.status as u8,
+        sense: response.sense,
+        data_in: response.data_in.into(),
+        transfer_bytes: response.transfer_bytes,
+    }
+}

@@ -1,0 +1,143 @@
+//! How many connections there may be: in all, and in login, per address.
+//!
+//! A login that has not come to its end costs a descriptor and a little memory. When an address has as many as it may,
+//! the oldest of them that has not said a word makes room; if all have, the newest is refused.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::limits::{CONNECTIONS_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_ADDRESS_MAX};
+
+/// Counts connections.
+#[derive(Default)]
+pub(super) struct Gatekeeper {
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    connections: usize,
+    half_open: usize,
+    by_address: HashMap<IpAddr, VecDeque<Arc<HalfOpen>>>,
+}
+
+/// A connection in login.
+#[derive(Default)]
+pub(super) struct HalfOpen {
+    spoke: AtomicBool,
+    /// Tells the connection to make room.
+    pub(super) leave: Notify,
+}
+
+/// A connection's place; dropping it gives the place back.
+pub(super) struct Place {
+    gatekeeper: Arc<Gatekeeper>,
+    address: IpAddr,
+    half_open: Option<Arc<HalfOpen>>,
+}
+
+impl Gatekeeper {
+    /// A place for a connection that begins, if there is one.
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let address = address.to_canonical();
+        let mut counts = self.counts.lock();
+        if counts.connections >= CONNECTIONS_MAX || counts.half_open >= HALF_OPEN_MAX {
+            return None;
+        }
+        let entries = counts.by_address.entry(address).or_default();
+        if entries.len() >= HALF_OPEN_PER_ADDRESS_MAX {
+            let silent = entries.iter().position(|entry| !entry.spoke.load(Ordering::Relaxed))?;
+            if let Some(entry) = entries.remove(silent) {
+                entry.leave.notify_one();
+                counts.half_open -= 1;
+            }
+        }
+        let half_open = Arc::new(HalfOpen::default());
+        counts.by_address.entry(address).or_default().push_back(half_open.clone());
+        counts.connections += 1;
+        counts.half_open += 1;
+        Some(Place { gatekeeper: self.clone(), address, half_open: Some(half_open) })
+    }
+}
+
+impl Place {
+    /// What a connection in login may be told.
+    pub(super) fn half_open(&self) -> Option<&Arc<HalfOpen>> {
+        self.half_open.as_ref()
+    }
+
+    /// The peer said something.
+    pub(super) fn note_speech(&self) {
+        if let Some(half_open) = &self.half_open {
+            half_open.spoke.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The login came to its end.
+    pub(super) fn leave_login(&mut self) {
+        let Some(half_open) = self.half_open.take() else { return };
+        let mut counts = self.gatekeeper.counts.lock();
+        let Some(entries) = counts.by_address.get_mut(&self.address) else { return };
+        let before = entries.len();
+        entries.retain(|entry| !Arc::ptr_eq(entry, &half_open));
+        let removed = before - entries.len();
+        if entries.is_empty() {
+            counts.by_address.remove(&self.address);
+        }
+        counts.half_open -= removed;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.leave_login();
+        self.gatekeeper.counts.lock().connections -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn the_oldest_that_said_nothing_makes_room() {
+        let gatekeeper = Arc::new(Gatekeeper::default());
+        let places: Vec<_> =
+            (0..HALF_OPEN_PER_ADDRESS_MAX).map(|_| gatekeeper.admit(ADDRESS).unwrap()).collect();
+        places[0].note_speech();
+        let newest = gatekeeper.admit(ADDRESS).unwrap();
+        assert_eq!(gatekeeper.counts.lock().half_open, HALF_OPEN_PER_ADDRESS_MAX);
+        let remaining = gatekeeper.counts.lock().by_address[&ADDRESS].clone();
+        assert!(remaining.iter().any(|entry| Arc::ptr_eq(entry, places[0].half_open().unwrap())));
+        assert!(!remaining.iter().any(|entry| Arc::ptr_eq(entry, places[1].half_open().unwrap())));
+        drop((places, newest));
+        let counts = gatekeeper.counts.lock();
+        assert_eq!((counts.connections, counts.half_open, counts.by_address.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn the_newest_is_refused_when_all_have_spoken() {
+        let gatekeeper = Arc::new(Gatekeeper::default());
+        let places: Vec<_> =
+            (0..HALF_OPEN_PER_ADDRESS_MAX).map(|_| gatekeeper.admit(ADDRESS).unwrap()).collect();
+        places.iter().for_each(Place::note_speech);
+        assert!(gatekeeper.admit(ADDRESS).is_none());
+        assert!(gatekeeper.admit("192.0.2.1".parse().unwrap()).is_some(), "another address is not concerned");
+    }
+
+    #[test]
+    fn a_login_that_ended_takes_no_place_among_the_half_open() {
+        let gatekeeper = Arc::new(Gatekeeper::default());
+        let mut place = gatekeeper.admit(ADDRESS).unwrap();
+        place.leave_login();
+        assert_eq!(gatekeeper.counts.lock().half_open, 0);
+        assert_eq!(gatekeeper.counts.lock().connections, 1);
+    }
+}

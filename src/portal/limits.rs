@@ -1,0 +1,45 @@
+//! Limits of the portals. Those of the protocol itself are in `iscsi::limits`.
+
+use std::time::Duration;
+
+/// Connections of all portals together.
+pub(super) const CONNECTIONS_MAX: usize = 8192;
+
+/// Connections in login, of all portals together.
+pub(super) const HALF_OPEN_MAX: usize = 4096;
+
+/// Connections in login from one address.
+pub(super) const HALF_OPEN_PER_ADDRESS_MAX: usize = 1024;
+
+/// A read from a socket has room for this much at least.
+pub(super) const READ_BYTES_MIN: usize = 16 * 1024;
+
+/// A new receive buffer has room for this much at least.
+pub(super) const RECEIVE_BUFFER_BYTES: usize = 128 * 1024;
+
+/// An idle connection gives its receive buffer back after this time.
+pub(super) const IDLE_BUFFER_TIME: Duration = Duration::from_secs(1);
+
+/// Slices handed to one vectored write.
+pub(super) const WRITE_SLICES: usize = 128;
+
+/// A turn of a connection that took this long was stalled by its store: its commands go to the blocking pool for
+/// `SLOW_TIME`, so that the thread is free for others.
+pub(super) const SLOW_TURN: Duration = Duration::from_millis(20);
+/// See `SLOW_TURN`.
+pub(super) const SLOW_TIME: Duration = Duration::from_secs(1);
+
+/// Time for the last bytes to go out after the end of a connection.
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// Time that a listener rests after the system had no descriptor for a connection.
+pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// A peer whose host is gone is noticed within a minute (COMPAT P2): by probes when idle, by this when not.
+pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(45);
+/// First probe of an idle connection.
+pub(super) const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// Probes after the first.
+pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Unanswered probes that end a connection.
+pub(super) const KEEPALIVE_PROBES: u32 = 4;

@@ -1,0 +1,153 @@
+//! Portals: listen, drive connections, stop.
+//!
+//! ```text
+//!   listener ─ accept ─► gatekeeper (limits) ─► one task a connection
+//!                                                 │ driver: bytes ⇄ iscsi::Connection
+//!                                                 │ answers: events → directory, session, logical unit
+//!                                                 └ mailbox: what others want of this connection
+//! ```
+//! A connection's task executes commands itself as long as nothing makes it wait; what would wait goes to the
+//! blocking pool and comes back through the mailbox.
+
+mod answers;
+mod discovery;
+mod driver;
+mod gatekeeper;
+mod limits;
+mod mailbox;
+mod session;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod volumes;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iscsi::{AsyncNotice, ConnectionConfig};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::exports::{Access, Directory};
+use crate::lun::BufferPool;
+use driver::Driver;
+use gatekeeper::Gatekeeper;
+pub(crate) use mailbox::Mailbox;
+pub use socket::bind;
+pub use volumes::VolumeExports;
+
+/// What portals are told.
+#[derive(Clone, Debug, Default)]
+pub struct PortalConfig {
+    /// The protocol's part.
+    pub connection: ConnectionConfig,
+    /// Addresses to tell initiators instead of those listened on.
+    pub advertise: Vec<SocketAddr>,
+    /// Who may discover targets.
+    pub discovery: Access,
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    config: PortalConfig,
+    connection_config: Arc<ConnectionConfig>,
+    directory: Arc<Directory>,
+    pool: BufferPool,
+    listening: Vec<SocketAddr>,
+    gatekeeper: Arc<Gatekeeper>,
+}
+
+/// Listeners and the connections that came through them.
+pub struct Portals {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    accepting: JoinSet<()>,
+}
+
+impl Portals {
+    /// Serves the targets of a directory on listeners that are bound already, by [`bind`] or by a service manager.
+    ///
+    /// # Errors
+    /// When a listener cannot tell its address.
+    pub fn serve(
+        listeners: Vec<TcpListener>,
+        directory: Arc<Directory>,
+        config: PortalConfig,
+    ) -> std::io::Result<Self> {
+        let listening = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let connection_config = Arc::new(config.connection.clone());
+        let gatekeeper = Arc::default();
+        let pool = BufferPool::default();
+        let shared = Arc::new(Shared { config, connection_config, directory, pool, listening, gatekeeper });
+        let (stop, stopped) = watch::channel(false);
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            accepting.spawn(accept(listener, shared.clone(), stopped.clone()));
+        }
+        Ok(Self { shared, stop, accepting })
+    }
+
+    /// The addresses listened on.
+    #[must_use]
+    pub fn listening(&self) -> &[SocketAddr] {
+        &self.shared.listening
+    }
+
+    /// Stops listening, asks initiators to log out within `grace`, and ends what is left then. Returns when no command
+    /// has an effect any more. An initiator whose session ends comes back by itself; being asked spares it the guess.
+    pub async fn stop(mut self, grace: Duration) {
+        self.stop.send_replace(true);
+        while self.accepting.join_next().await.is_some() {}
+        let sessions = self.shared.directory.all_sessions();
+        let seconds = u16::try_from(grace.as_secs()).unwrap_or(u16::MAX).max(1);
+        for session in &sessions {
+            session.mailbox.notify(AsyncNotice::RequestLogout { seconds });
+        }
+        let all_ended = async {
+            for mut session in sessions {
+                while session.ended.changed().await.is_ok() {}
+            }
+        };
+        let _ = tokio::time::timeout(grace, all_ended).await;
+        for session in self.shared.directory.all_sessions() {
+            session.end().await;
+        }
+    }
+}
+
+/// Accepts connections until told to stop.
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        };
+        match accepted {
+            Ok((socket, peer)) => welcome(socket, peer, &shared, &stopped),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(limits::ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+/// Gives a connection its task, if there is room.
+fn welcome(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, stopped: &watch::Receiver<bool>) {
+    let Some(admission) = shared.gatekeeper.admit(peer.ip()) else {
+        tracing::debug!(%peer, "refused: too many connections");
+        return;
+    };
+    let configured = socket::configure(&socket).and_then(|()| socket.local_addr());
+    let local = match configured {
+        Ok(local) => local,
+        Err(error) => {
+            tracing::debug!(%peer, %error, "the connection was gone before it began");
+            return;
+        }
+    };
+    let driver = Driver::new(socket, peer, local, shared.clone(), admission, stopped.clone());
+    tokio::spawn(driver.run());
+}

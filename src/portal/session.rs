@@ -1,0 +1,75 @@
+//! A session on its way in: admitted, the one it replaces ended, its logical unit opened and attached.
+
+use std::sync::Arc;
+
+use iscsi::{LoginStatus, SessionKey, SessionRequested, Tsih};
+use scsi::{InitiatorPort, NexusId};
+use tokio::sync::watch;
+
+use crate::exports::{Directory, SessionHandle, Target};
+use crate::lun::Lun;
+
+/// RELATIVE TARGET PORT IDENTIFIER of our only portal group.
+const RELATIVE_TARGET_PORT: u16 = 1;
+
+/// A session with all that it holds. Dropping it gives everything back; drop it only when none of its commands can
+/// have an effect any more.
+pub(super) struct Session {
+    pub(super) tsih: Tsih,
+    pub(super) unit: Option<Unit>,
+    directory: Arc<Directory>,
+    /// Whoever waits for the end of the session sees this close.
+    _ended: watch::Sender<()>,
+}
+
+/// The logical unit of a normal session.
+pub(super) struct Unit {
+    pub(super) target: Arc<Target>,
+    pub(super) lun: Arc<Lun>,
+    pub(super) nexus: NexusId,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(unit) = &self.unit {
+            unit.lun.detach(unit.nexus);
+        }
+        self.directory.forget(self.tsih);
+    }
+}
+
+/// Makes a session. May wait: for the old session's commands to end, and for the volume to open.
+pub(super) async fn begin(
+    directory: Arc<Directory>,
+    request: SessionRequested,
+    handle: SessionHandle,
+    ended: watch::Sender<()>,
+) -> Result<Box<Session>, LoginStatus> {
+    let peer = handle.address;
+    let admission = directory.admit(SessionKey::of(&request), request.tsih, handle)?;
+    let mut session = Box::new(Session { tsih: admission.tsih, unit: None, directory, _ended: ended });
+    if let Some((_, old)) = admission.replaced {
+        tracing::info!(initiator = %request.initiator_name, from = %old.address, by = %peer, "session reinstated");
+        old.end().await;
+    }
+    let Some(name) = &request.target_name else { return Ok(session) };
+    if request.session_type == iscsi::SessionType::Normal {
+        session.unit = Some(attach(&session.directory, name, &request).await?);
+    }
+    Ok(session)
+}
+
+async fn attach(
+    directory: &Directory,
+    name: &iscsi::IscsiName,
+    request: &SessionRequested,
+) -> Result<Unit, LoginStatus> {
+    let target = directory.find(name).ok_or(LoginStatus::TargetRemoved)?;
+    let lun = target.lun().await.map_err(|error| {
+        tracing::error!(target = %name, error = format!("{error:#}"), "the volume does not open");
+        LoginStatus::TargetError
+    })?;
+    let port = InitiatorPort::iscsi(request.initiator_name.as_str(), request.isid.0);
+    let nexus = lun.attach(port, RELATIVE_TARGET_PORT).ok_or(LoginStatus::OutOfResources)?;
+    Ok(Unit { target, lun, nexus })
+}

@@ -1,0 +1,130 @@
+//! Volumes of the store as targets: what the control API needs of the iSCSI side.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use anyhow::Context;
+use api::SessionSummary;
+use cow::{Store, VolumeId, VolumeInfo};
+use iscsi::IscsiName;
+use parking_lot::Mutex;
+use scsi::UnitConfig;
+
+use crate::control::{Exports, Withdrawal};
+use crate::exports::{Access, Directory, InUse, SessionListing};
+use crate::lun::{Lun, LunConfig};
+
+/// Exports volumes of a store under names made of a prefix, the volume's name and its id.
+pub struct VolumeExports {
+    store: Arc<Store>,
+    directory: Arc<Directory>,
+    portals: Vec<SocketAddr>,
+    prefix: String,
+    published: Mutex<HashMap<VolumeId, IscsiName>>,
+    /// Where persistent reservations are kept.
+    reservations: PathBuf,
+}
+
+impl VolumeExports {
+    /// Exports all volumes that the store has. `portals` are told to people; `reservations` is a directory.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        directory: Arc<Directory>,
+        portals: Vec<SocketAddr>,
+        prefix: &str,
+        reservations: PathBuf,
+    ) -> Arc<Self> {
+        let exports = Self {
+            store,
+            directory,
+            portals,
+            prefix: prefix.to_owned(),
+            published: Mutex::default(),
+            reservations,
+        };
+        exports.store.volumes().iter().for_each(|info| exports.publish(info));
+        Arc::new(exports)
+    }
+
+    fn iscsi_name(&self, volume: VolumeId, name: &str) -> anyhow::Result<IscsiName> {
+        let text = self.target_name(volume, name);
+        IscsiName::parse(&text).with_context(|| format!("{text:?} is no iSCSI name"))
+    }
+
+    fn name_of(&self, volume: VolumeId) -> Option<IscsiName> {
+        self.published.lock().get(&volume).cloned()
+    }
+
+    fn try_publish(&self, info: &VolumeInfo) -> anyhow::Result<()> {
+        let name = self.iscsi_name(info.id, &info.name)?;
+        let (store, id) = (self.store.clone(), info.id);
+        let target_name = name.to_string();
+        let reservations = self.reservations.join(format!("{id}.reservations"));
+        let open = move || {
+            let volume = store.open_volume(id).context("cannot open the volume")?;
+            let unit = UnitConfig::volume(id.0, &target_name, volume.size_bytes());
+            let config = LunConfig { unit, reservations: Some(reservations.clone()) };
+            Lun::open(config, volume).context("cannot make a disk of the volume")
+        };
+        self.directory.add(name.clone(), Access::default(), Box::new(open));
+        self.published.lock().insert(id, name);
+        Ok(())
+    }
+}
+
+fn summary(session: SessionListing) -> SessionSummary {
+    SessionSummary {
+        initiator_name: session.initiator.to_string(),
+        address: Some(session.address.ip().to_canonical().to_string()),
+    }
+}
+
+impl Exports for VolumeExports {
+    fn portals(&self) -> Vec<SocketAddr> {
+        self.portals.clone()
+    }
+
+    fn target_name(&self, volume: VolumeId, name: &str) -> String {
+        // An iSCSI name has letters, digits, '-', '.' and ':' (RFC 7143 §4.2.7.1).
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' };
+        let name: String = name.to_ascii_lowercase().chars().map(plain).collect();
+        format!("{}:{name}-{:.8}", self.prefix, volume.to_string())
+    }
+
+    fn sessions(&self, volume: VolumeId) -> Vec<SessionSummary> {
+        let sessions = self.name_of(volume).map(|name| self.directory.sessions(&name));
+        sessions.unwrap_or_default().into_iter().map(summary).collect()
+    }
+
+    fn session_count(&self) -> usize {
+        self.directory.session_count()
+    }
+
+    fn publish(&self, volume: &VolumeInfo) {
+        if let Err(error) = self.try_publish(volume) {
+            tracing::error!(volume = volume.name, error = format!("{error:#}"), "the volume is not exported");
+        }
+    }
+
+    fn withdraw(
+        &self,
+        volume: VolumeId,
+        force: bool,
+    ) -> Pin<Box<dyn Future<Output = Withdrawal> + Send + '_>> {
+        Box::pin(async move {
+            let Some(name) = self.name_of(volume) else { return Withdrawal::Done };
+            match self.directory.remove(&name, force).await {
+                Ok(()) => {
+                    self.published.lock().remove(&volume);
+                    Withdrawal::Done
+                }
+                Err(InUse(sessions)) => Withdrawal::InUse(sessions.into_iter().map(summary).collect()),
+            }
+        })
+    }
+}
