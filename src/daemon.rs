@@ -16,10 +16,15 @@ use cow::Store;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 
-use crate::control::{self, Control, ControlSocket, Exports, Withdrawal};
+use crate::control::{self, Control, ControlSocket, Exports};
+use crate::exports::Directory;
+use crate::portal::{self, PortalConfig, Portals, VolumeExports};
 use crate::service::{self, Notifier, StopSignals};
 
-/// Longest wait for requests that are being answered, and for initiators to log out.
+/// Longest wait for initiators to log out when asked to. They come back by themselves, and wait meanwhile.
+const LOGOUT_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Longest wait for requests and commands that are being answered.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Longest wait for threads that wait for the disk, once everything is durable.
@@ -44,7 +49,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let mut signals = StopSignals::listen()?;
     let notifier = Notifier::from_environment();
     let store = open_store(&config.store.path)?;
-    let exports = Arc::new(Unexported { portals: config.iscsi.portals.clone() });
+    let (portals, exports) = export(config, &store)?;
     let control = Control::new(store.clone(), exports.clone(), &config.images);
     create_parent(&config.control.socket)?;
     let socket = ControlSocket::bind(&config.control.socket)?;
@@ -64,6 +69,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     stop.send_replace(true);
     upkeep.abort();
     let stopping = async {
+        let _ = tokio::time::timeout(STOP_TIME_MAX, portals.stop(LOGOUT_TIME_MAX)).await;
         let _ = tokio::time::timeout(STOP_TIME_MAX, serving).await;
         close(store).await
     };
@@ -82,6 +88,20 @@ fn open_store(path: &Path) -> anyhow::Result<Arc<Store>> {
         ),
         _ => anyhow::Error::new(error).context(format!("cannot open the store {}", path.display())),
     })
+}
+
+/// Publishes all volumes and listens on the portals.
+fn export(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Portals, Arc<VolumeExports>)> {
+    let listeners = config.iscsi.portals.iter().map(|address| portal::bind(*address));
+    let listeners = listeners.collect::<anyhow::Result<_>>()?;
+    let directory = Directory::new();
+    let advertise = config.iscsi.advertise.clone();
+    let told = if advertise.is_empty() { &config.iscsi.portals } else { &advertise };
+    let exports =
+        VolumeExports::new(store.clone(), directory.clone(), told.clone(), &config.iscsi.name_prefix);
+    let settings = PortalConfig { advertise, ..PortalConfig::default() };
+    let portals = Portals::serve(listeners, directory, settings).context("cannot listen")?;
+    Ok((portals, exports))
 }
 
 /// Makes the socket's own directory, as a service manager would have.
@@ -119,33 +139,5 @@ fn raise_file_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
-    }
-}
-
-/// Stands in for the iSCSI side.
-struct Unexported {
-    portals: Vec<std::net::SocketAddr>,
-}
-
-impl Exports for Unexported {
-    fn portals(&self) -> Vec<std::net::SocketAddr> {
-        self.portals.clone()
-    }
-    fn target_name(&self, volume: cow::VolumeId, name: &str) -> String {
-        format!("iqn.2026-01.io.osvol:{}-{:.8}", name.to_ascii_lowercase(), volume.to_string())
-    }
-    fn sessions(&self, _: cow::VolumeId) -> Vec<api::SessionSummary> {
-        Vec::new()
-    }
-    fn session_count(&self) -> usize {
-        0
-    }
-    fn publish(&self, _: &cow::VolumeInfo) {}
-    fn withdraw(
-        &self,
-        _: cow::VolumeId,
-        _: bool,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Withdrawal> + Send + '_>> {
-        Box::pin(std::future::ready(Withdrawal::Done))
     }
 }

@@ -18,6 +18,9 @@ use crate::control::{Exports, Withdrawal};
 use crate::exports::{Access, Directory, InUse, SessionListing};
 use crate::lun::{Lun, LunConfig};
 
+/// Directory of the store that holds persistent reservations, a file a volume.
+const RESERVATIONS: &str = "reservations";
+
 /// Exports volumes of a store under names made of a prefix, the volume's name and its id.
 pub struct VolumeExports {
     store: Arc<Store>,
@@ -30,15 +33,15 @@ pub struct VolumeExports {
 }
 
 impl VolumeExports {
-    /// Exports all volumes that the store has. `portals` are told to people; `reservations` is a directory.
+    /// Exports all volumes that the store has. `portals` are told to people.
     #[must_use]
     pub fn new(
         store: Arc<Store>,
         directory: Arc<Directory>,
         portals: Vec<SocketAddr>,
         prefix: &str,
-        reservations: PathBuf,
     ) -> Arc<Self> {
+        let reservations = store.path().join(RESERVATIONS);
         let exports = Self {
             store,
             directory,
@@ -60,12 +63,19 @@ impl VolumeExports {
         self.published.lock().get(&volume).cloned()
     }
 
+    fn reservations_of(&self, volume: VolumeId) -> PathBuf {
+        self.reservations.join(volume.to_string())
+    }
+
     fn try_publish(&self, info: &VolumeInfo) -> anyhow::Result<()> {
         let name = self.iscsi_name(info.id, &info.name)?;
         let (store, id) = (self.store.clone(), info.id);
         let target_name = name.to_string();
-        let reservations = self.reservations.join(format!("{id}.reservations"));
+        let reservations = self.reservations_of(id);
         let open = move || {
+            if let Some(directory) = reservations.parent() {
+                std::fs::create_dir_all(directory).context("cannot make the directory of reservations")?;
+            }
             let volume = store.open_volume(id).context("cannot open the volume")?;
             let unit = UnitConfig::volume(id.0, &target_name, volume.size_bytes());
             let config = LunConfig { unit, reservations: Some(reservations.clone()) };
@@ -121,6 +131,7 @@ impl Exports for VolumeExports {
             match self.directory.remove(&name, force).await {
                 Ok(()) => {
                     self.published.lock().remove(&volume);
+                    let _ = std::fs::remove_file(self.reservations_of(volume));
                     Withdrawal::Done
                 }
                 Err(InUse(sessions)) => Withdrawal::InUse(sessions.into_iter().map(summary).collect()),
