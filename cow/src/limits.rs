@@ -45,6 +45,8 @@ pub const RECLAIM_SHARE: u64 = 4;
 pub const RECLAIM_BYTES_ALWAYS: u64 = 1 << 30;
 /// Records after the last checkpoint that call for the next one: so many are replayed well within a second.
 pub const REPLAY_RECORDS_MAX: u64 = 400_000;
+/// Blocks that are looked at in one step when layers are merged.
+pub const MERGE_BLOCKS: u64 = 1 << 16;
 /// Bytes of an image's chunk: the unit of its digest tree.
 pub const CHUNK_BYTES: u64 = 64 << 10;
 /// Bytes of one digest (SHA-256).

@@ -1,6 +1,10 @@
 //! The store on a real directory: what is written is read, also after the process was killed.
 
-#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
@@ -251,4 +255,33 @@ fn a_volume_grows_in_use_and_reads_zeros_there() {
     drop((volume, store));
     let (_store, volume) = reopened(dir.path(), id);
     assert_eq!((volume.size_bytes(), read(&volume, 1 << 20, 4096)), (2 << 20, vec![1; 4096]));
+}
+
+#[test]
+fn layers_that_no_snapshot_needs_are_merged_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let image = import(&store, "golden", &pattern(1, 600 * BLOCK)).unwrap();
+    let id = clone(&store, "v", Some(image), None).unwrap();
+    let volume = store.open_volume(id).unwrap();
+    let mut snapshots = Vec::new();
+    for seed in 1..5_u8 {
+        volume.write(u64::from(seed) * 4096, &[&pattern(seed, 400 * BLOCK)], Wait::Yes).unwrap();
+        volume.trim(u64::from(seed) * 77 * 4096, 30 * 4096, Wait::Yes).unwrap();
+        snapshots.push((store.snapshot(id, &format!("s{seed}")).unwrap().id, read(&volume, 0, 600 * BLOCK)));
+    }
+    volume.write(500 * 4096, &[&pattern(77, BLOCK)], Wait::Yes).unwrap();
+    let now = read(&volume, 0, 600 * BLOCK);
+    assert_eq!(store.merge_layers(id).unwrap(), 0, "every layer is in a snapshot");
+    for (snapshot, _) in &snapshots[1..] {
+        store.remove_snapshot(*snapshot).unwrap();
+    }
+    assert_eq!(store.merge_layers(id).unwrap(), 3);
+    assert_eq!(read(&volume, 0, 600 * BLOCK), now);
+    assert_eq!(std::fs::read_dir(dir.path().join("layers")).unwrap().count(), 2);
+    drop((volume, store));
+    let (store, volume) = reopened(dir.path(), id);
+    assert_eq!(read(&volume, 0, 600 * BLOCK), now);
+    let twin = store.clone_snapshot(snapshots[0].0, "twin").unwrap().id;
+    assert_eq!(read(&store.open_volume(twin).unwrap(), 0, 600 * BLOCK), snapshots[0].1);
 }

@@ -16,11 +16,13 @@ pub struct Upkeep {
     pub reclaimed_bytes: u64,
     /// Volumes whose map was written down.
     pub checkpoints: usize,
+    /// Layers that went because no snapshot needs them any more.
+    pub merged_layers: usize,
 }
 
 impl Store {
-    /// One round of upkeep over all open volumes: gives space back where much of it is dead, and writes maps down
-    /// where recovery would have much to replay. May wait for the disk. Calls that change volumes go on meanwhile.
+    /// One round of upkeep over all open volumes: gives space back where much of it is dead, writes maps down where
+    /// recovery would have much to replay, and merges layers that no snapshot needs. May wait for the disk. Calls that change volumes go on meanwhile.
     pub fn maintain(&self) -> Result<Upkeep> {
         let open: Vec<Arc<Volume>> =
             self.catalogue.lock().volumes.values().filter_map(|entry| entry.open.clone()).collect();
@@ -31,6 +33,9 @@ impl Store {
             } else if volume.unsaved_records() > REPLAY_RECORDS_MAX {
                 volume.checkpoint()?;
                 done.checkpoints += 1;
+            }
+            if volume.layers() > 1 {
+                done.merged_layers += self.merge_layers(volume.id())?;
             }
         }
         Ok(done)

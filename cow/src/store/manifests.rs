@@ -11,12 +11,12 @@ use crate::{
     limits::MANIFEST_BYTES_MAX,
 };
 
-fn manifest_path(dir: &Path, generation: u64) -> PathBuf {
+pub(crate) fn manifest_path(dir: &Path, generation: u64) -> PathBuf {
     dir.join(format!("manifest-{generation:016x}"))
 }
 
 /// Creates the directory with its first manifest. Durable when it returns.
-pub(super) fn create(context: &Context, parent: &Path, dir: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn create(context: &Context, parent: &Path, dir: &Path, bytes: &[u8]) -> Result<()> {
     let disk = &context.disk;
     disk.create_dir(dir).map_err(|error| Error::io("create", dir, error))?;
     if let Err(error) = put(context, dir, &manifest_path(dir, 1), bytes) {

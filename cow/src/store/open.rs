@@ -103,6 +103,7 @@ fn new_identity(disk: &dyn Disk, root: &Path, path: &Path) -> Result<StoreId> {
         let message = format!("{} is not a store, and not empty: it holds `{}`", root.display(), other.name);
         return Err(Error::new(Kind::Format, message));
     }
+    sync_parent(disk, root)?;
     let staged = root.join("STORE.new");
     match disk.remove_file(&staged) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
@@ -116,6 +117,17 @@ fn new_identity(disk: &dyn Disk, root: &Path, path: &Path) -> Result<StoreId> {
     disk.rename(&staged, path).map_err(io)?;
     disk.sync_dir(root).map_err(io)?;
     Ok(StoreId(id))
+}
+
+/// Makes the store's own name durable. Whoever made the directory in one that we may not read sees to that himself.
+fn sync_parent(disk: &dyn Disk, root: &Path) -> Result<()> {
+    let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
+    match disk.sync_dir(parent) {
+        Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
+            Err(Error::io("sync", parent, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn images(context: &Context) -> Result<BTreeMap<ImageId, ImageEntry>> {

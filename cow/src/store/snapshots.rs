@@ -138,6 +138,30 @@ impl Store {
         self.place_volume(VolumeManifest { name, created_unix_ms, layers, parent: None, ..snapshot })
     }
 
+    /// Merges layers of a volume that no snapshot and no other volume needs any more, in use or not; gives how many
+    /// went. What it copies is what the layer below the top holds and the top does not hide.
+    pub fn merge_layers(&self, volume: VolumeId) -> Result<usize> {
+        let gate = self.gate(volume)?;
+        let _gate = gate.lock();
+        let mut merged = 0;
+        loop {
+            let manifest = self.volume_manifest(volume)?;
+            let Some(below) = manifest.layers.iter().rev().nth(1).copied() else { return Ok(merged) };
+            if self.catalogue.lock().users_of(below) != Some(1) {
+                return Ok(merged);
+            }
+            let open = self.open_behind_gate(volume)?;
+            if open.absorb_below()? != Some(below) {
+                return Ok(merged);
+            }
+            let layers = manifest.layers.iter().copied().filter(|layer| *layer != below).collect();
+            self.replace_volume_manifest(volume, VolumeManifest { layers, ..manifest })?;
+            open.drop_below(below)?;
+            sweep_layers(&self.context, &[below]);
+            merged += 1;
+        }
+    }
+
     /// Takes a volume that nobody uses back to a snapshot. What was written since is lost; its size stays.
     pub fn roll_back(&self, volume: VolumeId, id: SnapshotId) -> Result<()> {
         let gate = self.gate(volume)?;
@@ -219,6 +243,14 @@ impl Catalogue {
     pub(super) fn unused(&self, layers: &[LayerId]) -> Vec<LayerId> {
         let Some(used) = self.layers_in_use() else { return Vec::new() };
         layers.iter().copied().filter(|layer| !used.contains(layer)).collect()
+    }
+
+    /// How many volumes and snapshots name a layer; `None` when a manifest cannot be read.
+    fn users_of(&self, layer: LayerId) -> Option<usize> {
+        let names = |manifest: &VolumeManifest| usize::from(manifest.layers.contains(&layer));
+        let snapshots: usize = self.snapshots.values().map(|entry| names(&entry.manifest)).sum();
+        let volumes = self.volumes.values().map(|entry| entry.manifest.as_ref().ok().map(names));
+        Some(snapshots + volumes.sum::<Option<usize>>()?)
     }
 
     pub(super) fn take_volume_name(&mut self, name: &str) -> Result<()> {

@@ -2,6 +2,7 @@
 //! layer that has it, else from the image, and past the image's end it is zeros.
 
 mod change;
+mod merge;
 
 mod read;
 
@@ -93,6 +94,12 @@ impl Volume {
     pub fn mapped_bytes(&self) -> u64 {
         let stack = self.stack();
         std::iter::once(&stack.top).chain(&stack.below).map(|layer| layer.mapped_blocks() * BLOCK_BYTES).sum()
+    }
+
+    /// Layers that it is made of; one more than the snapshots below it.
+    #[must_use]
+    pub fn layers(&self) -> usize {
+        1 + self.stack().below.len()
     }
 
     /// Bytes of memory that its maps take.

@@ -178,7 +178,7 @@ impl Stack {
     }
 }
 
-fn verify(offset: u64, data: &[u8], crcs: &[u32]) -> Result<()> {
+pub(super) fn verify(offset: u64, data: &[u8], crcs: &[u32]) -> Result<()> {
     for ((block, want), at) in data.chunks_exact(BLOCK_LEN).zip(crcs).zip((offset..).step_by(BLOCK_LEN)) {
         if crc32c::crc32c(block) != *want {
             return Err(Error::corrupt(at, "an overlay block is not what was written"));
@@ -188,7 +188,7 @@ fn verify(offset: u64, data: &[u8], crcs: &[u32]) -> Result<()> {
 }
 
 impl Segment {
-    fn read(&self, block: u16, out: &mut [u8], wait: Wait) -> Result<()> {
+    pub(super) fn read(&self, block: u16, out: &mut [u8], wait: Wait) -> Result<()> {
         let offset = self.block_offset(u32::from(block));
         match self.file.read_at(offset, out, wait) {
             Ok(read) => {
