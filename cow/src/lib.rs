@@ -17,6 +17,7 @@ mod image;
 mod index;
 mod layer;
 pub mod limits;
+pub mod offline;
 mod room;
 mod store;
 mod volume;

@@ -172,6 +172,35 @@ pub(crate) fn unpack(bytes: &[u8], salt: u32, offset: u32) -> Result<Found, Dama
     Ok(Found { record: Record { seq, durable_seq, body }, crc, chain, bytes: length })
 }
 
+/// What the head of a record says that may be damaged: nothing of it was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub seq: u64,
+    pub offset: u32,
+    pub chain: u32,
+    /// Blocks of the volume that it changed.
+    pub blocks: std::ops::Range<u64>,
+    pub bytes: usize,
+}
+
+/// The head of a record whose checksum does not match, if it makes sense at all.
+pub(crate) fn claim(bytes: &[u8]) -> Option<Claim> {
+    let (rest, (magic, _, kind, count)) =
+        (le_u32::<_, nom::error::Error<&[u8]>>, le_u32, le_u16, le_u16).parse(bytes).ok()?;
+    let (_, (offset, seq, _, chain, _, lba, trimmed)) =
+        (le_u32::<_, nom::error::Error<&[u8]>>, le_u64, le_u64, le_u32, le_u32, le_u64, le_u64)
+            .parse(rest)
+            .ok()?;
+    let (blocks, count) = match kind {
+        KIND_WRITE => (u64::from(count), usize::from(count)),
+        KIND_TRIM => (trimmed, 0),
+        _ => return None,
+    };
+    let end = lba.checked_add(blocks).filter(|end| *end <= 1 << 32)?;
+    let sane = magic == SALT && count <= RECORD_BLOCKS_MAX && end > lba;
+    sane.then(|| Claim { seq, offset, chain, blocks: lba..end, bytes: write_record_bytes(count) })
+}
+
 fn unpack_body(kind: u16, count: usize, lba: u32, block: u32, rest: &[u8]) -> Result<Body, Damage> {
     match kind {
         KIND_WRITE => {

@@ -88,7 +88,7 @@ impl Digests {
             .ok_or_else(|| Error::new(Kind::Format, format!("{}: a field makes no sense", path.display())))
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (rest, (magic, size_bytes, count)) =
             (le_u64::<_, nom::error::Error<&[u8]>>, le_u64, le_u64).parse(bytes).ok()?;
         if magic != u64::from_le_bytes(*b"OVdigst1") || count > rest.len() as u64 / 16 {
@@ -134,6 +134,11 @@ impl Digests {
             return None;
         }
         self.sums.get(usize::try_from(run.digest + within).ok()?)
+    }
+
+    /// Chunks that hold data, as ranges.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = std::ops::Range<u64>> + '_ {
+        self.runs.iter().map(|run| run.first..run.first + run.chunks)
     }
 
     /// All chunks that hold data.

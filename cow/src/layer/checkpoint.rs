@@ -154,7 +154,7 @@ impl Layer {
 }
 
 /// An end that no scan goes beyond.
-pub(super) const SEALED_END: u32 = u32::MAX;
+pub(crate) const SEALED_END: u32 = u32::MAX;
 
 /// The ranges of a segment that are in none of `used`, which is sorted.
 fn complement(used: &[(u32, u32)], blocks: u32) -> Vec<(u32, u32)> {

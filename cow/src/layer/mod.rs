@@ -27,9 +27,9 @@ use std::{
     },
 };
 
-pub(crate) use checkpoint::put;
+pub(crate) use checkpoint::{SEALED_END, put};
 use parking_lot::{Condvar, Mutex, RwLock};
-pub(crate) use segment::Segment;
+pub(crate) use segment::{Segment, checkpoint_path, numbered, segment_path};
 use sync::SyncState;
 pub(crate) use writer::WriteGuard;
 use writer::Writer;

@@ -7,6 +7,7 @@ use crate::{
     disk::Wait,
     error::{Error, Result},
     format::frame::framed_bytes,
+    image::import::remove_tree,
     layer::put,
     limits::MANIFEST_BYTES_MAX,
 };
@@ -15,33 +16,56 @@ pub(crate) fn manifest_path(dir: &Path, generation: u64) -> PathBuf {
     dir.join(format!("manifest-{generation:016x}"))
 }
 
-/// Creates the directory with its first manifest. Durable when it returns.
+/// Creates the directory with its first manifest. Durable when it returns. It is made aside and renamed: what is
+/// seen in `parent` is whole and durable, but for its name there.
 pub(crate) fn create(context: &Context, parent: &Path, dir: &Path, bytes: &[u8]) -> Result<()> {
     let disk = &context.disk;
-    disk.create_dir(dir).map_err(|error| Error::io("create", dir, error))?;
-    if let Err(error) = put(context, dir, &manifest_path(dir, 1), bytes) {
-        // An empty directory is swept at the next opening; the first error is the one to report.
-        drop(disk.remove_dir(dir));
-        return Err(error);
+    let staged = context.staging_path()?;
+    disk.create_dir(&staged).map_err(|error| Error::io("create", &staged, error))?;
+    let made = put(context, &staged, &manifest_path(&staged, 1), bytes)
+        .and_then(|()| disk.rename(&staged, dir).map_err(|error| Error::io("create", dir, error)))
+        .and_then(|()| disk.sync_dir(parent).map_err(|error| Error::io("sync", parent, error)));
+    if made.is_err() {
+        // What cannot be removed now is swept at the next opening, or is there then: the caller heard of an error.
+        drop(remove_tree(context, &staged).or_else(|_| remove_tree(context, dir)));
     }
-    disk.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))
+    made
 }
 
 /// Puts manifest `generation` in its place, then removes the one before it. Durable when it returns.
 pub(super) fn replace(context: &Context, dir: &Path, generation: u64, bytes: &[u8]) -> Result<()> {
     put(context, dir, &manifest_path(dir, generation), bytes)?;
-    let old = manifest_path(dir, generation - 1);
-    context.disk.remove_file(&old).map_err(|error| Error::io("remove", &old, error))
+    // The newer one counts, whether or not the older one can be removed.
+    drop(context.disk.remove_file(&manifest_path(dir, generation - 1)));
+    Ok(())
 }
 
-/// Number and bytes of the newest manifest; `None` where there is none.
-pub(super) fn newest(context: &Context, dir: &Path) -> Result<Option<(u64, Vec<u8>)>> {
+/// Removes a directory whose newest manifest is durable and says that it is deleted. An older manifest must be
+/// gone for good before the newest goes, or else a power cut might bring back what is deleted.
+pub(super) fn discard(context: &Context, dir: &Path, generation: u64) -> Result<()> {
+    let disk = &context.disk;
+    for old in numbers(context, dir)?.into_iter().filter(|number| *number < generation) {
+        let path = manifest_path(dir, old);
+        disk.remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+    }
+    disk.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
+    remove_tree(context, dir)
+}
+
+fn numbers(context: &Context, dir: &Path) -> Result<Vec<u64>> {
     let names = context.disk.list(dir).map_err(|error| Error::io("list", dir, error))?;
-    let numbers = names.iter().filter_map(|entry| {
-        let digits = entry.name.strip_prefix("manifest-")?;
-        u64::from_str_radix(digits, 16).ok()
-    });
-    let Some(generation) = numbers.max() else { return Ok(None) };
+    let number = |name: &str| u64::from_str_radix(name.strip_prefix("manifest-")?, 16).ok();
+    Ok(names.iter().filter_map(|entry| number(&entry.name)).collect())
+}
+
+/// Number and bytes of the newest manifest; `None` where there is none. It is durable, also when a kill came
+/// while it was being put in its place.
+pub(super) fn newest(context: &Context, dir: &Path) -> Result<Option<(u64, Vec<u8>)>> {
+    let numbers = numbers(context, dir)?;
+    let Some(generation) = numbers.iter().copied().max() else { return Ok(None) };
+    if numbers.len() > 1 {
+        context.disk.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
+    }
     let path = manifest_path(dir, generation);
     let io = |error| Error::io("read", &path, error);
     let file = context.disk.open(&path, false).map_err(io)?;

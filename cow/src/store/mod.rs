@@ -26,6 +26,7 @@ use std::{
 
 pub use images::ImageInfo;
 pub use maintain::Upkeep;
+pub(crate) use manifests::{create as create_manifest, manifest_path};
 use parking_lot::Mutex;
 pub use snapshots::SnapshotInfo;
 pub use volumes::{Health, NewVolume, VolumeInfo};
