@@ -6,6 +6,7 @@
 //!        exit 0 ◄─ checkpoint ◄─ ask initiators to log out ◄─ stop listening ◄─ SIGTERM
 //! ```
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use cow::Store;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 
-use crate::control::{self, Control, ControlSocket, Exports};
+use crate::control::{self, Control, ControlSocket};
 use crate::exports::Directory;
 use crate::portal::{self, PortalConfig, Portals, VolumeExports};
 use crate::service::{self, Notifier, StopSignals};
@@ -59,7 +60,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }));
     let upkeep = tokio::spawn(service::upkeep(store.clone()));
 
-    let ready = ready_line(config, &store, exports.as_ref())?;
+    let ready = ready_line(config, &store, portals.listening())?;
     tracing::info!("{ready}");
     notifier.ready(&ready);
     let signal = signals.next().await;
@@ -93,12 +94,13 @@ fn open_store(path: &Path) -> anyhow::Result<Arc<Store>> {
 /// Publishes all volumes and listens on the portals.
 fn export(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Portals, Arc<VolumeExports>)> {
     let listeners = config.iscsi.portals.iter().map(|address| portal::bind(*address));
-    let listeners = listeners.collect::<anyhow::Result<_>>()?;
+    let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
+    let listening =
+        listeners.iter().map(tokio::net::TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let directory = Directory::new();
     let advertise = config.iscsi.advertise.clone();
-    let told = if advertise.is_empty() { &config.iscsi.portals } else { &advertise };
-    let exports =
-        VolumeExports::new(store.clone(), directory.clone(), told.clone(), &config.iscsi.name_prefix);
+    let told = service::told_addresses(&advertise, &listening);
+    let exports = VolumeExports::new(store.clone(), directory.clone(), told, &config.iscsi.name_prefix);
     let settings = PortalConfig { advertise, ..PortalConfig::default() };
     let portals = Portals::serve(listeners, directory, settings).context("cannot listen")?;
     Ok((portals, exports))
@@ -114,8 +116,8 @@ fn create_parent(socket: &Path) -> anyhow::Result<()> {
 }
 
 /// The line that tells people and programs that the daemon can be used.
-fn ready_line(config: &Config, store: &Store, exports: &dyn Exports) -> anyhow::Result<String> {
-    let portals: Vec<_> = exports.portals().iter().map(ToString::to_string).collect();
+fn ready_line(config: &Config, store: &Store, listening: &[SocketAddr]) -> anyhow::Result<String> {
+    let portals: Vec<_> = listening.iter().map(ToString::to_string).collect();
     Ok(format!(
         "ready: iSCSI on {}, control socket {}, store {} with {} golden images and {} volumes",
         portals.join(", "),

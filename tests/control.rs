@@ -74,6 +74,23 @@ fn a_second_daemon_on_the_store_is_refused() {
 }
 
 #[test]
+fn a_portal_that_is_taken_is_named_and_leaves_no_socket() {
+    let directory = directory();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let portal = taken.local_addr().unwrap().to_string();
+    let mut command = Command::new(OSVOLD);
+    command.arg("--state").arg(directory.path().join("store")).args(["--portal", &portal]);
+    let output = command.arg("--control").arg(directory.path().join("control.sock")).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said(&output).contains(&format!("cannot listen on {portal}: Address already in use")),
+        "{}",
+        said(&output)
+    );
+    assert!(!directory.path().join("control.sock").exists());
+}
+
+#[test]
 fn the_socket_of_a_killed_daemon_is_replaced_and_its_volumes_are_there() {
     let directory = directory();
     let mut daemon = with_image(directory.path());
@@ -150,6 +167,28 @@ fn what_is_used_is_not_removed_and_what_is_removed_is_gone() {
     assert_eq!(daemon.api("GET /rest/os-volumes/web01", &Value::Null).0, 404);
     assert_eq!(daemon.request("DELETE /rest/golden-images/base", b"").0, 204);
     assert_eq!(daemon.leftovers(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn a_user_who_may_not_is_told_so() {
+    use std::os::unix::process::CommandExt;
+    let directory = directory();
+    let daemon = Daemon::start(directory.path());
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(&daemon.control, open.clone()).unwrap();
+    std::fs::set_permissions(directory.path(), open).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can become somebody else");
+        return;
+    }
+    // The binary is copied to where anybody can reach it.
+    let osvol = directory.path().join("osvol");
+    std::fs::copy(support::OSVOL, &osvol).unwrap();
+    let mut command = Command::new(&osvol);
+    let output =
+        command.arg("--control").arg(&daemon.control).arg("status").uid(65534).gid(65534).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("user id 65534 may not use osvold's control socket"), "{}", said(&output));
 }
 
 #[test]

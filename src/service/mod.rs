@@ -2,10 +2,12 @@
 
 mod logs;
 mod notify;
+mod reach;
 mod signals;
 mod upkeep;
 
 pub use logs::init as init_logs;
 pub use notify::Notifier;
+pub use reach::told_addresses;
 pub use signals::StopSignals;
 pub use upkeep::upkeep;
