@@ -7,7 +7,7 @@ pub const TRANSFER_BYTES_OPTIMAL: u64 = 1 << 20;
 /// MAXIMUM PREFETCH LENGTH, in bytes.
 pub const PREFETCH_BYTES_MAX: u64 = 64 << 20;
 /// MAXIMUM WRITE SAME LENGTH, in bytes.
-pub const WRITE_SAME_BYTES_MAX: u64 = 128 << 20;
+pub const WRITE_SAME_BYTES_MAX: u64 = 16 << 20;
 /// MAXIMUM UNMAP LBA COUNT, in bytes, summed over the descriptors of one command.
 pub const UNMAP_BYTES_MAX: u64 = 512 << 20;
 /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT.
@@ -18,6 +18,8 @@ pub const UNMAP_GRANULARITY_BYTES: u64 = 4096;
 pub const COMPARE_AND_WRITE_BLOCKS_MAX: u8 = 255;
 /// MAXIMUM ATOMIC TRANSFER LENGTH, in bytes.
 pub const ATOMIC_BYTES_MAX: u64 = 256 << 10;
+/// ATOMIC ALIGNMENT and ATOMIC TRANSFER LENGTH GRANULARITY, in bytes: the overlay's own block.
+pub const ATOMIC_UNIT_BYTES: u64 = 4096;
 /// Longest range that VERIFY without data or with one pattern block may name, in bytes.
 pub const VERIFY_BYTES_MAX: u64 = 128 << 20;
 /// Most LBA STATUS DESCRIPTORs in one answer.

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::cdb::{data_len, gather};
 use crate::command::{ByteCheck, Command, Transfer};
 use crate::limits::{
-    ATOMIC_BYTES_MAX, COMPARE_AND_WRITE_BLOCKS_MAX, PREFETCH_BYTES_MAX, TRANSFER_BYTES_MAX, VERIFY_BYTES_MAX,
-    WRITE_SAME_BYTES_MAX,
+    ATOMIC_BYTES_MAX, ATOMIC_UNIT_BYTES, COMPARE_AND_WRITE_BLOCKS_MAX, PREFETCH_BYTES_MAX,
+    TRANSFER_BYTES_MAX, VERIFY_BYTES_MAX, WRITE_SAME_BYTES_MAX,
 };
 use crate::response::Response;
 use crate::sense::{Asc, Sense, SenseKey};
@@ -24,12 +24,16 @@ impl LogicalUnit {
 
     pub(crate) fn write(&self, transfer: Transfer, data_out: &[Bytes]) -> Decision {
         let range = self.limited(transfer, TRANSFER_BYTES_MAX)?;
-        self.with_data(range.len, data_out, Action::Write { range, fua: self.through(transfer) })
+        let fua = self.through(transfer);
+        self.with_what_came(range, data_out, |range| Action::Write { range, fua })
     }
 
     /// WRITE ATOMIC(16) (SBC-4 §5.48). No boundaries: the table refuses a nonzero ATOMIC BOUNDARY.
     pub(crate) fn write_atomic(&self, transfer: Transfer, data_out: &[Bytes]) -> Decision {
         let range = self.limited(transfer, ATOMIC_BYTES_MAX)?;
+        if !(range.offset | range.len).is_multiple_of(ATOMIC_UNIT_BYTES) {
+            return Err(Sense::illegal(Asc::INVALID_FIELD_IN_CDB).into());
+        }
         self.with_data(range.len, data_out, Action::WriteAtomic { range, fua: self.through(transfer) })
     }
 
@@ -50,7 +54,7 @@ impl LogicalUnit {
             ByteCheck::Reserved | ByteCheck::OneBlock => return Err(Sense::cdb_field(1, Some(2)).into()),
         };
         let range = self.limited(transfer, TRANSFER_BYTES_MAX)?;
-        self.with_data(range.len, data_out, Action::WriteAndVerify { range, compare })
+        self.with_what_came(range, data_out, |range| Action::WriteAndVerify { range, compare })
     }
 
     /// VERIFY (SBC-3 §5.33): against data-out, one block of it, or only that the medium can be read.
@@ -86,7 +90,7 @@ impl LogicalUnit {
         let bytes_max = u64::from(COMPARE_AND_WRITE_BLOCKS_MAX) * self.block_len();
         let range = self.limited(transfer, bytes_max)?;
         if data_len(data_out) != range.len * 2 {
-            return Err(Refusal::DataOutLength { transfer_bytes: range.len * 2 });
+            return Err(Sense::cdb_field(13, None).into());
         }
         if range.len == 0 {
             return Ok(Plan::Done(Response::good()));
@@ -94,8 +98,8 @@ impl LogicalUnit {
         Ok(self.perform(Action::CompareAndWrite { range, fua: self.through(transfer) }, range.len * 2))
     }
 
-    /// WRITE SAME (SBC-3 §5.44): NUMBER OF LOGICAL BLOCKS of zero is refused (WSNZ), since it could not keep to
-    /// MAXIMUM WRITE SAME LENGTH. A block of zeros needs no writing.
+    /// WRITE SAME (SBC-3 §5.44): NUMBER OF LOGICAL BLOCKS of zero is to the end of the medium, within MAXIMUM WRITE SAME
+    /// LENGTH. A block of zeros needs no writing.
     pub(crate) fn write_same(&self, command: Command, data_out: &[Bytes]) -> Decision {
         let Command::WriteSame { lba, blocks, unmap, anchor, no_data } = command else {
             return Err(Sense::new(SenseKey::HardwareError, Asc::INTERNAL_TARGET_FAILURE).into());
@@ -103,9 +107,13 @@ impl LogicalUnit {
         if anchor {
             return Err(Sense::cdb_field(1, Some(4)).into());
         }
-        let range = self.limited(Transfer { lba, blocks, fua: false }, WRITE_SAME_BYTES_MAX)?;
+        let blocks = if blocks == 0 { self.blocks.saturating_sub(lba) } else { blocks.into() };
+        let range = self.range(lba, blocks)?;
+        if range.len > WRITE_SAME_BYTES_MAX {
+            return Err(Sense::illegal(Asc::INVALID_FIELD_IN_CDB).into());
+        }
         if range.len == 0 {
-            return Err(Sense::cdb_field(if lba > u64::from(u32::MAX) { 10 } else { 7 }, None).into());
+            return Ok(Plan::Done(Response::good()));
         }
         if no_data {
             return Ok(self.perform(Action::Zero { range, deallocate: unmap }, 0));
@@ -168,6 +176,19 @@ impl LogicalUnit {
             return Err(Sense::illegal(Asc::INVALID_FIELD_IN_CDB));
         }
         Ok(range)
+    }
+
+    /// A write whose initiator offered less data than the command's length: the whole blocks that came are written and
+    /// the rest is the overflow residual. Part of a block cannot be written, and then nothing is.
+    fn with_what_came(&self, range: Range, data_out: &[Bytes], action: impl Fn(Range) -> Action) -> Decision {
+        let len = range.len.min(data_len(data_out));
+        if !len.is_multiple_of(self.block_len()) {
+            return Err(Refusal::DataOutLength { transfer_bytes: range.len });
+        }
+        if len == 0 {
+            return Ok(Plan::Done(Response::consumed(range.len)));
+        }
+        Ok(self.perform(action(Range { len, ..range }), range.len))
     }
 
     /// A command that takes exactly `len` bytes of data-out; more is left over, less is refused untouched

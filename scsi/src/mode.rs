@@ -143,8 +143,8 @@ fn fixed_bits(page: u8, control: PageControl) -> Option<Vec<u8>> {
         // AWRE: bad blocks are never ours to reassign by hand.
         RECOVERY => vec![RECOVERY, 0x0A, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         CACHING => [&[CACHING, 0x12][..], &[0; 18]].concat(),
-        // TST 001b: a task set per nexus. GLTSD. Unrestricted reordering, QERR 00b. Busy timeout unlimited.
-        CONTROL => vec![CONTROL, 0x0A, 0x22, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0],
+        // TST 000b: one task set for all nexuses. GLTSD. Unrestricted reordering, QERR 00b. Busy timeout unlimited.
+        CONTROL => vec![CONTROL, 0x0A, 0x02, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0],
         // DEXCPT: health is reported by the control API.
         EXCEPTIONS => vec![EXCEPTIONS, 0x0A, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         _ => return None,

@@ -8,20 +8,20 @@ use crate::unit::{LogicalUnit, MediumState};
 
 impl LogicalUnit {
     /// LOGICAL UNIT RESET (SAM-5 §6.3.3): RESERVE is released, mode pages go back to their saved values, every nexus
-    /// is told. The nexus that asked knows already.
-    pub fn logical_unit_reset(&mut self, by: Option<NexusId>) {
-        self.reset(Attention::UnitReset, by);
+    /// is told, also the one that asked.
+    pub fn logical_unit_reset(&mut self) {
+        self.reset(Attention::UnitReset);
     }
 
     /// TARGET WARM RESET and TARGET COLD RESET, as far as this unit is concerned.
-    pub fn target_reset(&mut self, by: Option<NexusId>) {
-        self.reset(Attention::TargetReset, by);
+    pub fn target_reset(&mut self) {
+        self.reset(Attention::TargetReset);
     }
 
-    fn reset(&mut self, attention: Attention, by: Option<NexusId>) {
+    fn reset(&mut self, attention: Attention) {
         self.reservations.unit_reset();
         self.mode.reset();
-        self.nexuses.announce(attention, by);
+        self.nexuses.announce(attention, None);
         self.refresh_access();
     }
 

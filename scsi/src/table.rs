@@ -37,7 +37,7 @@ pub struct CommandInfo {
     pub writes: bool,
     /// Recommended command timeout.
     pub timeout_seconds: u32,
-    /// Where it is specified.
+    /// The standard that specifies it.
     pub standard: &'static str,
     pub(crate) decode: fn(&Cdb) -> Command,
 }
@@ -53,7 +53,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.47",
+        standard: "SPC-4",
         decode: decode::test_unit_ready,
     },
     CommandInfo {
@@ -65,7 +65,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.39",
+        standard: "SPC-4",
         decode: decode::request_sense,
     },
     CommandInfo {
@@ -77,7 +77,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.15",
+        standard: "SBC-3",
         decode: decode::read6,
     },
     CommandInfo {
@@ -89,7 +89,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.35",
+        standard: "SBC-3",
         decode: decode::write6,
     },
     CommandInfo {
@@ -101,7 +101,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.6",
+        standard: "SPC-4",
         decode: decode::inquiry,
     },
     CommandInfo {
@@ -113,7 +113,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.12",
+        standard: "SPC-4",
         decode: decode::mode_select6,
     },
     CommandInfo {
@@ -125,7 +125,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-2 §7.21",
+        standard: "SPC-2",
         decode: decode::reserve,
     },
     CommandInfo {
@@ -137,7 +137,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-2 §7.16",
+        standard: "SPC-2",
         decode: decode::release,
     },
     CommandInfo {
@@ -149,7 +149,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.14",
+        standard: "SPC-4",
         decode: decode::mode_sense6,
     },
     CommandInfo {
@@ -158,10 +158,10 @@ pub static COMMANDS: &[CommandInfo] = &[
         service_action: None,
         usage: &[0x1B, 0x01, 0x00, 0x0F, 0xF7, 0x00],
         allowed: Allowed::HolderOnly,
-        medium: false,
+        medium: true,
         writes: false,
         timeout_seconds: 60,
-        standard: "SBC-3 §5.25",
+        standard: "SBC-3",
         decode: decode::start_stop_unit,
     },
     CommandInfo {
@@ -173,7 +173,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 60,
-        standard: "SPC-4 §6.42",
+        standard: "SPC-4",
         decode: decode::send_diagnostic,
     },
     CommandInfo {
@@ -185,7 +185,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SBC-3 §5.12",
+        standard: "SBC-3",
         decode: decode::prevent_allow,
     },
     CommandInfo {
@@ -197,7 +197,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 10,
-        standard: "SBC-3 §5.15",
+        standard: "SBC-3",
         decode: decode::read_capacity10,
     },
     CommandInfo {
@@ -209,7 +209,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.11",
+        standard: "SBC-3",
         decode: decode::read10,
     },
     CommandInfo {
@@ -221,7 +221,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.36",
+        standard: "SBC-3",
         decode: decode::write10,
     },
     CommandInfo {
@@ -233,7 +233,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 60,
-        standard: "SBC-3 §5.40",
+        standard: "SBC-3",
         decode: decode::write_and_verify10,
     },
     CommandInfo {
@@ -245,7 +245,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 60,
-        standard: "SBC-3 §5.33",
+        standard: "SBC-3",
         decode: decode::verify10,
     },
     CommandInfo {
@@ -257,7 +257,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.10",
+        standard: "SBC-3",
         decode: decode::prefetch10,
     },
     CommandInfo {
@@ -269,7 +269,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 60,
-        standard: "SBC-3 §5.26",
+        standard: "SBC-3",
         decode: decode::synchronize_cache10,
     },
     CommandInfo {
@@ -281,7 +281,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 10,
-        standard: "SBC-3 §5.18",
+        standard: "SBC-3",
         decode: decode::read_defect_data10,
     },
     CommandInfo {
@@ -293,7 +293,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 60,
-        standard: "SBC-3 §5.44",
+        standard: "SBC-3",
         decode: decode::write_same10,
     },
     CommandInfo {
@@ -305,7 +305,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 60,
-        standard: "SBC-3 §5.32",
+        standard: "SBC-3",
         decode: decode::unmap,
     },
     CommandInfo {
@@ -317,7 +317,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 3600,
-        standard: "SBC-3 §5.24",
+        standard: "SBC-3",
         decode: decode::sanitize,
     },
     CommandInfo {
@@ -329,7 +329,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 3600,
-        standard: "SBC-3 §5.24",
+        standard: "SBC-3",
         decode: decode::sanitize,
     },
     CommandInfo {
@@ -341,7 +341,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 3600,
-        standard: "SBC-3 §5.24",
+        standard: "SBC-3",
         decode: decode::sanitize,
     },
     CommandInfo {
@@ -353,7 +353,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 3600,
-        standard: "SBC-3 §5.24",
+        standard: "SBC-3",
         decode: decode::sanitize,
     },
     CommandInfo {
@@ -365,7 +365,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.8",
+        standard: "SPC-4",
         decode: decode::log_sense,
     },
     CommandInfo {
@@ -377,7 +377,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.13",
+        standard: "SPC-4",
         decode: decode::mode_select10,
     },
     CommandInfo {
@@ -389,7 +389,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-2 §7.22",
+        standard: "SPC-2",
         decode: decode::reserve,
     },
     CommandInfo {
@@ -401,7 +401,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-2 §7.17",
+        standard: "SPC-2",
         decode: decode::release,
     },
     CommandInfo {
@@ -413,7 +413,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.15",
+        standard: "SPC-4",
         decode: decode::mode_sense10,
     },
     CommandInfo {
@@ -425,7 +425,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.15",
+        standard: "SPC-4",
         decode: decode::persistent_reserve_in,
     },
     CommandInfo {
@@ -437,7 +437,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.15",
+        standard: "SPC-4",
         decode: decode::persistent_reserve_in,
     },
     CommandInfo {
@@ -449,7 +449,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.15",
+        standard: "SPC-4",
         decode: decode::persistent_reserve_in,
     },
     CommandInfo {
@@ -461,7 +461,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.15",
+        standard: "SPC-4",
         decode: decode::persistent_reserve_in,
     },
     CommandInfo {
@@ -473,7 +473,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.16",
+        standard: "SPC-4",
         decode: decode::persistent_reserve_out,
     },
     CommandInfo {
@@ -485,7 +485,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.16",
+        standard: "SPC-4",
         decode: decode::persistent_reserve_out,
     },
     CommandInfo {
@@ -497,7 +497,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.16",
+        standard: "SPC-4",
         decode: decode::persistent_reserve_out,
     },
     CommandInfo {
@@ -509,7 +509,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.16",
+        standard: "SPC-4",
         decode: decode::persistent_reserve_out,
     },
     CommandInfo {
@@ -521,7 +521,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.16",
+        standard: "SPC-4",
         decode: decode::persistent_reserve_out,
     },
     CommandInfo {
@@ -533,7 +533,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.16",
+        standard: "SPC-4",
         decode: decode::persistent_reserve_out,
     },
     CommandInfo {
@@ -545,7 +545,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.16",
+        standard: "SPC-4",
         decode: decode::persistent_reserve_out,
     },
     CommandInfo {
@@ -557,7 +557,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.16",
+        standard: "SPC-4",
         decode: decode::persistent_reserve_out,
     },
     CommandInfo {
@@ -571,7 +571,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 60,
-        standard: "SPC-4 §6.4",
+        standard: "SPC-4",
         decode: decode::extended_copy,
     },
     CommandInfo {
@@ -585,7 +585,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.25",
+        standard: "SPC-4",
         decode: decode::receive_copy_status,
     },
     CommandInfo {
@@ -599,7 +599,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.23",
+        standard: "SPC-4",
         decode: decode::receive_copy_parameters,
     },
     CommandInfo {
@@ -613,7 +613,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.13",
+        standard: "SBC-3",
         decode: decode::read16,
     },
     CommandInfo {
@@ -627,7 +627,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.2",
+        standard: "SBC-3",
         decode: decode::compare_and_write,
     },
     CommandInfo {
@@ -641,7 +641,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.38",
+        standard: "SBC-3",
         decode: decode::write16,
     },
     CommandInfo {
@@ -655,7 +655,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.8",
+        standard: "SBC-3",
         decode: decode::orwrite16,
     },
     CommandInfo {
@@ -669,7 +669,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 60,
-        standard: "SBC-3 §5.42",
+        standard: "SBC-3",
         decode: decode::write_and_verify16,
     },
     CommandInfo {
@@ -683,7 +683,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 60,
-        standard: "SBC-3 §5.35",
+        standard: "SBC-3",
         decode: decode::verify16,
     },
     CommandInfo {
@@ -697,7 +697,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.11",
+        standard: "SBC-3",
         decode: decode::prefetch16,
     },
     CommandInfo {
@@ -711,7 +711,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 60,
-        standard: "SBC-3 §5.27",
+        standard: "SBC-3",
         decode: decode::synchronize_cache16,
     },
     CommandInfo {
@@ -725,7 +725,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 60,
-        standard: "SBC-3 §5.45",
+        standard: "SBC-3",
         decode: decode::write_same16,
     },
     CommandInfo {
@@ -739,7 +739,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 30,
-        standard: "SBC-4 §5.48",
+        standard: "SBC-4",
         decode: decode::write_atomic16,
     },
     CommandInfo {
@@ -753,7 +753,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 10,
-        standard: "SBC-3 §5.16",
+        standard: "SBC-3",
         decode: decode::read_capacity16,
     },
     CommandInfo {
@@ -767,7 +767,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.4",
+        standard: "SBC-3",
         decode: decode::get_lba_status,
     },
     CommandInfo {
@@ -779,7 +779,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.33",
+        standard: "SPC-4",
         decode: decode::report_luns,
     },
     CommandInfo {
@@ -791,7 +791,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.37",
+        standard: "SPC-4",
         decode: decode::report_target_port_groups,
     },
     CommandInfo {
@@ -803,7 +803,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.35",
+        standard: "SPC-4",
         decode: decode::report_supported_opcodes,
     },
     CommandInfo {
@@ -815,7 +815,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.36",
+        standard: "SPC-4",
         decode: decode::report_supported_task_management,
     },
     CommandInfo {
@@ -827,7 +827,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: false,
         writes: false,
         timeout_seconds: 10,
-        standard: "SPC-4 §6.45",
+        standard: "SPC-4",
         decode: decode::set_target_port_groups,
     },
     CommandInfo {
@@ -839,7 +839,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.12",
+        standard: "SBC-3",
         decode: decode::read12,
     },
     CommandInfo {
@@ -851,7 +851,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 30,
-        standard: "SBC-3 §5.37",
+        standard: "SBC-3",
         decode: decode::write12,
     },
     CommandInfo {
@@ -863,7 +863,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: true,
         timeout_seconds: 60,
-        standard: "SBC-3 §5.41",
+        standard: "SBC-3",
         decode: decode::write_and_verify12,
     },
     CommandInfo {
@@ -875,7 +875,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 60,
-        standard: "SBC-3 §5.34",
+        standard: "SBC-3",
         decode: decode::verify12,
     },
     CommandInfo {
@@ -887,7 +887,7 @@ pub static COMMANDS: &[CommandInfo] = &[
         medium: true,
         writes: false,
         timeout_seconds: 10,
-        standard: "SBC-3 §5.19",
+        standard: "SBC-3",
         decode: decode::read_defect_data12,
     },
 ];

@@ -7,9 +7,9 @@ use bytes::BufMut;
 use crate::emit::{ascii, set_length16};
 use crate::inquiry::VENDOR;
 use crate::limits::{
-    ATOMIC_BYTES_MAX, COMPARE_AND_WRITE_BLOCKS_MAX, PREFETCH_BYTES_MAX, TRANSFER_BYTES_MAX,
-    TRANSFER_BYTES_OPTIMAL, UNMAP_BYTES_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BYTES,
-    WRITE_SAME_BYTES_MAX,
+    ATOMIC_BYTES_MAX, ATOMIC_UNIT_BYTES, COMPARE_AND_WRITE_BLOCKS_MAX, PREFETCH_BYTES_MAX,
+    TRANSFER_BYTES_MAX, TRANSFER_BYTES_OPTIMAL, UNMAP_BYTES_MAX, UNMAP_DESCRIPTORS_MAX,
+    UNMAP_GRANULARITY_BYTES, WRITE_SAME_BYTES_MAX,
 };
 use crate::unit::LogicalUnit;
 
@@ -98,7 +98,7 @@ impl LogicalUnit {
     /// Block limits (SBC-3 §6.5.3), in logical blocks; the limits are those that commands are checked against.
     fn block_limits(&self, data: &mut Vec<u8>) {
         let blocks = |bytes: u64| u32::try_from(bytes >> self.config.block_size.shift()).unwrap_or(u32::MAX);
-        data.put_u8(0x01); // WSNZ
+        data.put_u8(0); // WSNZ: zero blocks means to the end
         data.put_u8(COMPARE_AND_WRITE_BLOCKS_MAX);
         data.put_u16(u16::try_from(blocks(UNMAP_GRANULARITY_BYTES)).unwrap_or(0)); // optimal transfer length granularity
         data.put_u32(blocks(TRANSFER_BYTES_MAX));
@@ -110,8 +110,8 @@ impl LogicalUnit {
         data.put_u32(0x8000_0000); // UGAVALID, alignment 0
         data.put_u64(u64::from(blocks(WRITE_SAME_BYTES_MAX)));
         data.put_u32(blocks(ATOMIC_BYTES_MAX));
-        data.put_u32(0); // atomic alignment: any
-        data.put_u32(1); // atomic transfer length granularity
+        data.put_u32(blocks(ATOMIC_UNIT_BYTES)); // atomic alignment
+        data.put_u32(blocks(ATOMIC_UNIT_BYTES)); // atomic transfer length granularity
         data.put_u32(0); // atomic boundaries are not supported
         data.put_u32(0);
     }
@@ -166,6 +166,9 @@ fn extended_inquiry(data: &mut Vec<u8>) {
 
 /// Block device characteristics (SBC-3 §6.5.2): non-rotating, form factor not reported.
 fn block_characteristics(data: &mut Vec<u8>) {
+    const NO_WRITE_AFTER_ERASE: u8 = 0x50; // WABEREQ and WACEREQ 01b: erased blocks can be read
     data.put_u16(0x0001);
+    data.put_u8(0);
+    data.put_u8(NO_WRITE_AFTER_ERASE);
     data.resize(64, 0);
 }

@@ -55,7 +55,7 @@ fn block_limits() {
     let mut rig = Rig::new();
     let golden = [
         &[0x00, 0xB0, 0x00, 0x3C][..],
-        &[0x01, 255, 0, 8],           // WSNZ, compare and write, optimal granularity
+        &[0, 255, 0, 8],              // WSNZ, compare and write, optimal granularity
         &0x4000_u32.to_be_bytes(),    // maximum transfer length 8 MiB
         &0x0800_u32.to_be_bytes(),    // optimal 1 MiB
         &0x2_0000_u32.to_be_bytes(),  // prefetch
@@ -63,9 +63,9 @@ fn block_limits() {
         &256_u32.to_be_bytes(),       // unmap descriptors
         &8_u32.to_be_bytes(),         // unmap granularity
         &0x8000_0000_u32.to_be_bytes(),
-        &0x4_0000_u64.to_be_bytes(), // write same
-        &0x200_u32.to_be_bytes(),    // atomic
-        &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        &0x8000_u64.to_be_bytes(), // write same
+        &0x200_u32.to_be_bytes(),  // atomic
+        &[0, 0, 0, 8, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0],
     ]
     .concat();
     assert_eq!(vpd(&mut rig, 0xB0), golden);
@@ -100,7 +100,7 @@ fn mode_sense_of_all_pages() {
         &[0, 0x10, 0, 0, 0, 0, 2, 0],
         &[0x01, 0x0A, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         &[0x08, 0x12, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        &[0x0A, 0x0A, 0x22, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0],
+        &[0x0A, 0x0A, 0x02, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0],
         &[0x1C, 0x0A, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     ]
     .concat();
@@ -113,7 +113,7 @@ fn mode_sense_of_all_pages() {
 fn a_mode_page_with_an_unchangeable_bit_is_refused_whole() {
     let mut rig = Rig::new();
     let mut list = vec![0; 16];
-    list[4..16].copy_from_slice(&[0x0A, 0x0A, 0x26, 0x10, 0x08, 0, 0, 0, 0xFF, 0xFF, 0, 0]);
+    list[4..16].copy_from_slice(&[0x0A, 0x0A, 0x06, 0x10, 0x08, 0, 0, 0, 0xFF, 0xFF, 0, 0]);
     rig.good(rig.a, &[0x15, 0x10, 0, 0, 16, 0], &list);
     // Descriptor sense now, and write protected.
     let response = rig.run(rig.a, &cdb10(0x2A, 0, 0, 1), &[0; 512]);
@@ -170,8 +170,8 @@ fn limits_are_enforced_as_advertised() {
     let mut rig = Rig::new();
     let _ = rig.task(rig.a, &cdb16(0x88, 0, 0, 0x4000), &[]);
     assert_eq!(rig.sense(rig.a, &cdb16(0x88, 0, 0, 0x4001), &[]), (5, 0x24, 0));
-    let _ = rig.task(rig.a, &cdb16(0x93, 0x08, 0, 0x4_0000), &[0; 512]);
-    assert_eq!(rig.sense(rig.a, &cdb16(0x93, 0x08, 0, 0x4_0001), &[0; 512]), (5, 0x24, 0));
+    let _ = rig.task(rig.a, &cdb16(0x93, 0x08, 0, 0x8000), &[0; 512]);
+    assert_eq!(rig.sense(rig.a, &cdb16(0x93, 0x08, 0, 0x8001), &[0; 512]), (5, 0x24, 0));
     assert_eq!(rig.sense(rig.a, &cdb16(0x88, 0, 0x10_0000, 1), &[]), (5, 0x21, 0));
     assert_eq!(rig.sense(rig.a, &cdb16(0x88, 0, u64::MAX, 1), &[]), (5, 0x21, 0));
 }
@@ -179,10 +179,45 @@ fn limits_are_enforced_as_advertised() {
 #[test]
 fn too_little_data_is_refused_untouched_with_the_whole_length_as_residual() {
     let mut rig = Rig::new();
-    let response = rig.run(rig.a, &cdb10(0x2A, 0, 0, 2), &[0; 512]);
+    let response = rig.run(rig.a, &cdb10(0x2A, 0, 0, 2), &[0; 700]);
     assert_eq!((response.sense[2], response.sense[12], response.sense[13]), (5, 0x0E, 0x03));
     assert_eq!(response.transfer_bytes, 1024);
     assert_eq!(rig.run(rig.a, &cdb10(0x2A, 0, 0, 2), &[0; 2048]).transfer_bytes, 1024);
+}
+
+#[test]
+fn of_a_write_with_too_little_data_the_whole_blocks_are_written() {
+    let mut rig = Rig::new();
+    let task = rig.task(rig.a, &cdb10(0x2A, 0, 7, 2), &[0; 512]);
+    let range = Range { offset: 7 * 512, len: 512 };
+    assert_eq!(task.action, Action::Write { range, fua: false });
+    assert_eq!(task.finish(Outcome::Done).transfer_bytes, 1024);
+    assert_eq!(rig.run(rig.a, &cdb10(0x2A, 0, 0, 2), &[]).transfer_bytes, 1024);
+}
+
+#[test]
+fn write_same_of_zero_blocks_is_to_the_end() {
+    let mut rig = Rig::new();
+    let task = rig.task(rig.a, &cdb16(0x93, 0x08, 0xF_FFFF, 0), &[0; 512]);
+    let range = Range { offset: 0xF_FFFF * 512, len: 512 };
+    assert_eq!(task.action, Action::Zero { range, deallocate: true });
+    assert_eq!(rig.sense(rig.a, &cdb16(0x93, 0x08, 0, 0), &[0; 512]), (5, 0x24, 0));
+}
+
+#[test]
+fn atomic_writes_keep_to_their_unit() {
+    let mut rig = Rig::new();
+    let atomic = |lba, blocks: u8| {
+        let mut cdb = cdb16(0x9C, 0, lba, 0);
+        cdb[13] = blocks;
+        cdb
+    };
+    let range = Range { offset: 4096, len: 4096 };
+    let task = rig.task(rig.a, &atomic(8, 8), &[0; 4096]);
+    assert_eq!(task.action, Action::WriteAtomic { range, fua: false });
+    for (lba, blocks) in [(1, 8), (8, 1)] {
+        assert_eq!(rig.sense(rig.a, &atomic(lba, blocks), &[0; 4096]), (5, 0x24, 0));
+    }
 }
 
 #[test]
@@ -209,10 +244,10 @@ fn growth_is_told_to_every_nexus() {
 }
 
 #[test]
-fn a_reset_reaches_the_others_and_request_sense_tells_it_with_good() {
+fn a_reset_reaches_everybody_and_request_sense_tells_it_with_good() {
     let mut rig = Rig::new();
-    rig.unit.logical_unit_reset(Some(rig.a));
-    rig.good(rig.a, &[0; 6], &[]);
+    rig.unit.logical_unit_reset();
+    assert_eq!(rig.sense(rig.a, &[0; 6], &[]), (6, 0x29, 3));
     let data = rig.good(rig.b, &[0x03, 0, 0, 0, 18, 0], &[]);
     assert_eq!((data[0], data[2], data[12], data[13]), (0x70, 6, 0x29, 3));
     rig.good(rig.b, &[0; 6], &[]);
@@ -221,7 +256,7 @@ fn a_reset_reaches_the_others_and_request_sense_tells_it_with_good() {
 #[test]
 fn inquiry_leaves_the_unit_attention_pending() {
     let mut rig = Rig::new();
-    rig.unit.target_reset(None);
+    rig.unit.target_reset();
     rig.good(rig.a, &[0x12, 0, 0, 0, 36, 0], &[]);
     assert_eq!(rig.sense(rig.a, &[0; 6], &[]), (6, 0x29, 2));
 }

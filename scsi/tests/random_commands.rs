@@ -153,7 +153,7 @@ fn no_command_panics_or_answers_with_more_than_was_asked_for() {
     let mut nexuses = vec![a, b];
     for round in 0..rounds {
         match random.below(500) {
-            0 => unit.logical_unit_reset(None),
+            0 => unit.logical_unit_reset(),
             1 => {
                 let gone = nexuses.swap_remove(random.below(2) as usize);
                 unit.detach(gone);

@@ -248,7 +248,8 @@ fn persistent_reservations_outlive_the_nexus_and_the_reset() {
     let mut rig = registered(false);
     let (a, b) = (rig.a, rig.b);
     out(&mut rig, a, RESERVE, 3, KEY_A, 0);
-    rig.unit.logical_unit_reset(Some(b));
+    rig.unit.logical_unit_reset();
+    assert_eq!(rig.sense(b, &[0; 6], &[]), (6, 0x29, 3));
     rig.unit.detach(a);
     assert_eq!(may(&mut rig, b), (false, false));
     let back = rig.unit.attach(port("a", 1), 1).unwrap();
@@ -293,7 +294,10 @@ fn reserve_excludes_everybody_until_released_reset_or_lost() {
         assert_eq!(rig.status(b, &tur, &[]), Status::ReservationConflict, "not his to release");
         match end {
             0 => drop(rig.good(a, &release, &[])),
-            1 => rig.unit.logical_unit_reset(Some(b)),
+            1 => {
+                rig.unit.logical_unit_reset();
+                assert_eq!(rig.sense(b, &tur, &[]), (6, 0x29, 3));
+            }
             _ => rig.unit.detach(a),
         }
         rig.good(b, &tur, &[]);

@@ -17,6 +17,7 @@ pub struct Job {
     data_out: Vec<Bytes>,
     pool: BufferPool,
     ticket: Ticket,
+    has_run: bool,
 }
 
 impl Job {
@@ -27,13 +28,20 @@ impl Job {
         pool: BufferPool,
         ticket: Ticket,
     ) -> Self {
-        Self { lun, task, data_out: data_out.to_vec(), pool, ticket }
+        Self { lun, task, data_out: data_out.to_vec(), pool, ticket, has_run: false }
     }
 
     /// Does the work, waiting as long as it takes, and gives the answer.
     #[must_use]
-    pub fn run(self) -> Response {
+    pub fn run(mut self) -> Response {
+        self.has_run = true;
         let outcome = match &self.task.action {
+            Action::Sanitize { .. } => {
+                return match self.lun.background.run(&self.lun, &self.task) {
+                    Some(outcome) => self.task.finish(outcome),
+                    None => self.task.refuse_for_now(),
+                };
+            }
             Action::SaveReservations => self.save_reservations(),
             Action::Quiesce { save_reservations } => {
                 self.ticket.wait_for_earlier();
@@ -59,6 +67,15 @@ impl Job {
                 tracing::error!(%error, "persistent reservations are in force but not stored");
                 Outcome::Failed(Failure::Internal)
             }
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // A unit that waits for work that nobody will do has to know.
+        if !self.has_run && self.task.needs_settling() {
+            self.lun.unit.lock().settle(&self.task, false);
         }
     }
 }

@@ -15,6 +15,7 @@
 //! reinstatement of a session need so that no write arrives late.
 
 mod absent;
+mod background;
 mod gate;
 mod job;
 mod perform;
@@ -32,6 +33,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use scsi::{Attention, ConfigError, InitiatorPort, LogicalUnit, NexusId, Plan, Response, UnitConfig};
 
+use background::Background;
 use gate::Gate;
 pub use job::Job;
 pub use pool::BufferPool;
@@ -82,6 +84,7 @@ pub struct Lun {
     unit: Mutex<LogicalUnit>,
     store: Arc<dyn BlockStore>,
     gate: Arc<Gate>,
+    background: Background,
     saved: Option<SavedReservations>,
 }
 
@@ -104,7 +107,7 @@ impl Lun {
         };
         let unit = UnitConfig { size_bytes: store.size_bytes(), reservations, ..config.unit };
         let unit = Mutex::new(LogicalUnit::new(unit)?);
-        Ok(Arc::new(Self { unit, store, gate: Arc::default(), saved }))
+        Ok(Arc::new(Self { unit, store, gate: Arc::default(), background: Background::default(), saved }))
     }
 
     /// A session begins: a new I_T nexus through the target port with this relative identifier.
@@ -155,13 +158,19 @@ impl Lun {
     }
 
     /// LOGICAL UNIT RESET, asked for by a nexus or by the operator. The portal ends the tasks.
-    pub fn logical_unit_reset(&self, by: Option<NexusId>) {
-        self.unit.lock().logical_unit_reset(by);
+    pub fn logical_unit_reset(&self) {
+        self.unit.lock().logical_unit_reset();
     }
 
     /// TARGET WARM RESET or COLD RESET, as far as this unit is concerned.
-    pub fn target_reset(&self, by: Option<NexusId>) {
-        self.unit.lock().target_reset(by);
+    pub fn target_reset(&self) {
+        self.unit.lock().target_reset();
+    }
+
+    /// Commands of this unit were aborted, by task management or with their session. To be called where tasks may be
+    /// waited for afterwards: a SANITIZE goes on without the command that asked for it, which so ends at once.
+    pub fn commands_aborted(&self) {
+        self.background.release();
     }
 
     /// Tasks of this nexus were aborted by another nexus: it is told at its next command.

@@ -68,6 +68,9 @@ impl Driver {
 
     fn note_end(&self, reason: &CloseReason) {
         let peer = self.peer;
+        if let Some(unit) = self.unit() {
+            unit.lun.commands_aborted();
+        }
         match reason {
             CloseReason::Protocol(_) if self.session.is_some() => {
                 tracing::warn!(%peer, %reason, "session ended")
@@ -228,6 +231,7 @@ impl Driver {
         let (Some(session), Some(unit)) = (&self.session, self.unit()) else {
             return self.connection.complete_task_management(id, TaskManagementResponse::FunctionRejected);
         };
+        unit.lun.commands_aborted();
         let is_absent = scsi::Address::parse(request.lun.0) != scsi::Address::Unit(0);
         let reach = Reach::of(request.function);
         if reach != Reach::Target && is_absent {
@@ -238,7 +242,7 @@ impl Driver {
             return self.connection.complete_task_management(id, proposed);
         }
         let others = self.shared.directory.others(unit.target.name(), session.tsih);
-        let (lun, nexus, mailbox) = (unit.lun.clone(), unit.nexus, self.mailbox.clone());
+        let (lun, mailbox) = (unit.lun.clone(), self.mailbox.clone());
         let scope = if reach == Reach::Target { TaskScope::All } else { TaskScope::LogicalUnit(request.lun) };
         let function = request.function;
         tokio::spawn(async move {
@@ -247,9 +251,9 @@ impl Driver {
                 other.mailbox.abort(scope, clears).await;
             }
             match function {
-                TaskManagementFunction::LogicalUnitReset => lun.logical_unit_reset(Some(nexus)),
+                TaskManagementFunction::LogicalUnitReset => lun.logical_unit_reset(),
                 TaskManagementFunction::TargetWarmReset | TaskManagementFunction::TargetColdReset => {
-                    lun.target_reset(Some(nexus));
+                    lun.target_reset();
                 }
                 _ => {}
             }
