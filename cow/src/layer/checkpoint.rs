@@ -44,15 +44,21 @@ impl Layer {
     /// Writes the map down, so that the next opening reads it instead of replaying records.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let mut guard = self.any_guard()?;
+        if !guard.writer().has_dir {
+            return Ok(());
+        }
         let (head, bytes) = self.capture(&mut guard);
         drop(guard);
-        self.flush_through(head.seq)?;
+        self.sync_all()?;
         self.publish(&head, &bytes)
     }
 
     /// Gives dead space back to the file system: unlinks dead segments, punches dead blocks out of the others.
     pub(crate) fn reclaim(&self) -> Result<u64> {
         let mut guard = self.any_guard()?;
+        if !guard.writer().has_dir {
+            return Ok(0);
+        }
         guard.seal();
         let garbage = self.find_garbage();
         for segment in &garbage.whole {
@@ -60,19 +66,12 @@ impl Layer {
         }
         let (head, bytes) = self.capture(&mut guard);
         drop(guard);
-        self.flush_through(head.seq)?;
+        self.sync_all()?;
         self.publish(&head, &bytes)?;
         let blocks = garbage.blocks;
         self.give_back(garbage)?;
         self.garbage_blocks.fetch_sub(blocks.min(self.garbage_blocks()), Ordering::Relaxed);
         Ok(blocks)
-    }
-
-    /// A flush that also covers records which were durable before the numbers of this process began.
-    fn flush_through(&self, seq: u64) -> Result<()> {
-        self.flush()?;
-        debug_assert!(self.durable_seq.load(Ordering::Acquire) >= seq);
-        Ok(())
     }
 
     fn capture(&self, guard: &mut WriteGuard<'_>) -> (CheckpointHead, Vec<u8>) {

@@ -1,10 +1,16 @@
 //! Opening a layer: its newest checkpoint, then every record after it, in order.
 //!
 //! What may be trusted depends on the boot. In the boot that wrote a record its data is in the page cache, synced
-//! or not, and the record alone is proof. After a power cut a record may be there without its data: every record
-//! that no later record calls durable is believed only when the checksums of its data match; otherwise its blocks
-//! keep their old content, as they may, for it was never flushed. That decision is made durable by a checkpoint
-//! before anything else is written, so that it can never be made again with another result.
+//! or not, and the record alone is proof. After a power cut a record may be there without its data, or without the
+//! record before it: what no later record calls durable is believed only up to the first record that is missing or
+//! whose data does not match its checksums. It and all that follow were never flushed, and their blocks keep their
+//! old content. (All that follow, because a later one may carry a part of an earlier atomic write: a write of a
+//! sector writes the whole block around it.) That decision is made durable by a checkpoint before anything else
+//! is written, so that it can never be made again with another result.
+//!
+//! After a sync that failed, memory may show what the disk will never have, and call it clean. A file named
+//! [`FAILED_SYNC`] says so: nothing unsynced is then believed without its checksums, and what is believed is
+//! written once more, so that the next sync has it to write.
 //!
 //! A record that had been durable and is missing or broken is damage: the layer does not open, and says what
 //! is lost. Nothing is guessed.
@@ -42,6 +48,9 @@ use crate::{
     limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, RECORD_BLOCKS_MAX, SEGMENT_DATA_OFFSET},
 };
 
+/// Name of the file that says that a sync of the layer failed.
+pub(super) const FAILED_SYNC: &str = "failed-sync";
+
 /// What opening a layer took, for logs and tests.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Recovery {
@@ -60,6 +69,18 @@ struct Scanned {
     records: Vec<Record>,
     /// A record beyond the end of the chain that says it, or more, had been durable.
     torn_durable_seq: u64,
+    /// The checkpoint names it.
+    known: bool,
+}
+
+impl Scanned {
+    /// Whether a sync has covered all of it, header and name included.
+    fn is_durable(&self, durable_seq: u64) -> bool {
+        match self.records.last() {
+            Some(last) => last.seq <= durable_seq,
+            None => self.known,
+        }
+    }
 }
 
 /// Opens the layer whose files lie in `layers/<id>`; one that has none yet is empty.
@@ -74,18 +95,20 @@ pub(crate) fn open(context: &Arc<Context>, id: LayerId) -> Result<(Arc<Layer>, R
     let names = names.unwrap_or_default();
     let numbers =
         |prefix| -> Vec<u64> { names.iter().filter_map(|entry| numbered(&entry.name, prefix)).collect() };
-    let opener = Opener { context, dir: &dir, id };
+    let sync_failed = names.iter().any(|entry| entry.name == FAILED_SYNC);
+    let opener = Opener { context, dir: &dir, id, sync_failed };
     let (head, mut map) = opener.checkpoint(numbers("ckpt-").into_iter().max())?;
     let scanned = opener.segments(&head, &numbers("seg-"), &mut map)?;
     let next_segment = numbers("seg-").into_iter().max().map_or(0, |last| last + 1).max(head.next_segment);
     let (recovery, seqs) = opener.replay(&head, &scanned, &mut map)?;
     let unsynced: Vec<_> = scanned
         .iter()
-        .filter(|found| found.records.iter().any(|record| record.seq > seqs.durable))
+        .filter(|found| !found.is_durable(seqs.durable))
         .map(|found| found.segment.clone())
         .collect();
     let writer = Writer {
-        names_unsynced: !unsynced.is_empty(),
+        // What a killed process made may not be durable.
+        names_unsynced: has_dir,
         sealed_unsynced: unsynced,
         next_segment,
         next_seq: seqs.last + 1,
@@ -111,6 +134,10 @@ pub(crate) fn open(context: &Arc<Context>, id: LayerId) -> Result<(Arc<Layer>, R
     if recovery.must_checkpoint {
         layer.checkpoint()?;
     }
+    if sync_failed {
+        // Left behind it costs the next opening a little.
+        drop(context.disk.remove_file(&dir.join(FAILED_SYNC)));
+    }
     Ok((layer, recovery))
 }
 
@@ -123,6 +150,8 @@ struct Opener<'a> {
     context: &'a Context,
     dir: &'a Path,
     id: LayerId,
+    /// A sync failed since the last checkpoint.
+    sync_failed: bool,
 }
 
 impl Opener<'_> {
@@ -160,17 +189,22 @@ impl Opener<'_> {
         let mut scanned = Vec::new();
         let slots = head.segments.iter().map(|segment| segment.slot as usize + 1).max().unwrap_or(0);
         map.segments.resize(slots, None);
-        for number in numbers {
-            let known = known.get(number);
-            if known.is_none() && *number < head.next_segment {
-                // Given back, but its removal was cut short. If it fails again, the next opening tries again.
-                drop(self.context.disk.remove_file(&segment_path(self.dir, *number)));
-                continue;
-            }
-            scanned.extend(self.segment(*number, known, map)?);
+        let is_left_over = |number: &&u64| !known.contains_key(number) && **number < head.next_segment;
+        self.remove_left_over(numbers.iter().filter(is_left_over));
+        for number in numbers.iter().filter(|number| !is_left_over(number)) {
+            scanned.extend(self.segment(*number, known.get(number), map)?);
         }
         count_live(map);
         Ok(scanned)
+    }
+
+    /// Segments that were given back, but whose removal was cut short. If it fails again, the next opening tries
+    /// again. A kill may have come before the checkpoint's name was durable: an older one may need them until it is.
+    fn remove_left_over<'n>(&self, numbers: impl Iterator<Item = &'n u64>) {
+        let mut numbers = numbers.peekable();
+        if numbers.peek().is_some() && self.context.disk.sync_dir(self.dir).is_ok() {
+            numbers.for_each(|number| drop(self.context.disk.remove_file(&segment_path(self.dir, *number))));
+        }
     }
 
     fn segment(
@@ -218,7 +252,11 @@ impl Opener<'_> {
         let from = known.map_or(HEADER_BYTES, |known| known.end_offset);
         let chain = known.map_or(chain, |known| known.chain);
         let (records, torn_durable_seq) = scan(&summary, salt, from, chain);
-        Ok(Some(Scanned { segment, boot: header.boot, records, torn_durable_seq }))
+        if self.sync_failed && !sealed {
+            segment.file.write_at(0, &[&summary]).map_err(|error| Error::io("write", &path, error))?;
+        }
+        let known = known.is_some();
+        Ok(Some(Scanned { segment, boot: header.boot, records, torn_durable_seq, known }))
     }
 
     fn replay(&self, head: &CheckpointHead, scanned: &[Scanned], map: &mut Map) -> Result<(Recovery, Seqs)> {
@@ -231,20 +269,22 @@ impl Opener<'_> {
         let claims = records.iter().map(|(record, _)| record.durable_seq);
         let durable = claims.chain(scanned.iter().map(|found| found.torn_durable_seq)).max().unwrap_or(0);
         self.no_gap(head.seq, durable, records.iter().map(|(record, _)| record.seq))?;
-        let mut recovery = Recovery::default();
-        let mut last = head.seq.max(durable);
-        let gap = records.iter().zip(head.seq + 1..).any(|((record, _), seq)| record.seq != seq);
-        recovery.must_checkpoint = gap;
+        let mut recovery = Recovery { must_checkpoint: self.sync_failed, ..Recovery::default() };
+        let (mut last, mut next, mut ended) = (head.seq.max(durable), head.seq + 1, false);
         for (record, found) in records {
-            if record.seq > durable && found.boot != self.context.boot {
+            last = last.max(record.seq);
+            let trusted = found.boot == self.context.boot && !self.sync_failed;
+            if record.seq > durable && !trusted {
                 recovery.must_checkpoint = true;
-                if !self.data_is_there(record, &found.segment)? {
+                ended = ended || record.seq != next || !self.data_is_there(record, &found.segment)?;
+                if ended {
                     recovery.dropped += 1;
-                    last = last.max(record.seq);
                     continue;
                 }
+            } else if record.seq != next {
+                return Err(self.damaged(format_args!("records {next} to {} are missing", record.seq - 1)));
             }
-            last = last.max(record.seq);
+            next = record.seq + 1;
             recovery.replayed += 1;
             apply(map, record, &found.segment);
         }
@@ -273,7 +313,12 @@ impl Opener<'_> {
         let read = segment.file.read_at(segment.block_offset(*block), &mut data, Wait::Yes);
         let read = read.map_err(|error| Error::io("read a segment of", self.dir, error))?;
         let matches = data.chunks(BLOCK_LEN).zip(crcs).all(|(block, crc)| crc32c::crc32c(block) == *crc);
-        Ok(read as u64 == crcs.len() as u64 * BLOCK_BYTES && matches)
+        let is_there = read as u64 == crcs.len() as u64 * BLOCK_BYTES && matches;
+        if is_there && self.sync_failed {
+            let written = segment.file.write_at(segment.block_offset(*block), &[&data]);
+            written.map_err(|error| Error::io("write a segment of", self.dir, error))?;
+        }
+        Ok(is_there)
     }
 }
 

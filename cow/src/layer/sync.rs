@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::MutexGuard;
 
-use super::{Layer, Segment};
+use super::{Layer, Segment, recover::FAILED_SYNC};
 use crate::error::Result;
 
 /// Who syncs now.
@@ -32,6 +32,15 @@ struct Round {
 impl Layer {
     /// Returns once everything that was written before the call survives a power cut.
     pub(crate) fn flush(&self) -> Result<()> {
+        self.sync(false)
+    }
+
+    /// The same, with what no record tells of: segments that hold no record yet, and their names.
+    pub(super) fn sync_all(&self) -> Result<()> {
+        self.sync(true)
+    }
+
+    fn sync(&self, all: bool) -> Result<()> {
         let target = self.written_seq.load(Ordering::Acquire);
         let mut state = self.sync.lock();
         state.pending += 1;
@@ -39,7 +48,7 @@ impl Layer {
             if self.is_poisoned() {
                 return Err(self.poison_error());
             }
-            if self.durable_seq.load(Ordering::Acquire) >= target {
+            if !all && self.durable_seq.load(Ordering::Acquire) >= target {
                 return Ok(());
             }
             if !state.running {
@@ -75,6 +84,8 @@ impl Layer {
         let done = self.sync_files(&round);
         if done.is_err() {
             self.poison();
+            // For the next opening. If not even that can be written, the directory is lost to writing anyway.
+            drop(self.context.disk.create(&self.dir.join(FAILED_SYNC)));
             return done;
         }
         self.writer.lock().sealed_unsynced.drain(..round.sealed);

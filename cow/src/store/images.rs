@@ -110,7 +110,7 @@ impl Store {
         let _placing = self.placing.lock();
         let mut catalogue = self.catalogue.lock();
         let users = catalogue.volumes_of(id);
-        let entry = catalogue.images.get(&id).ok_or_else(|| no_image(id))?;
+        let entry = catalogue.images.get_mut(&id).ok_or_else(|| no_image(id))?;
         if users > 0 {
             let message = format!(
                 "golden image `{}` is in use by {users} volume(s) or snapshot(s)",
@@ -118,15 +118,24 @@ impl Store {
             );
             return Err(Error::new(Kind::InUse, message));
         }
-        let generation = entry.generation + 1;
-        let manifest = ImageManifest { deleted: true, ..entry.manifest.clone() };
-        let bytes = manifest.pack(Location { owner: id.0, number: generation });
+        let old = entry.manifest.clone();
+        let manifest = ImageManifest { deleted: true, ..old.clone() };
         let dir = self.context.image_dir(id);
-        manifests::replace(&self.context, &dir, generation, &bytes)?;
+        let at = |number| Location { owner: id.0, number };
+        let (new, old) = (|number| manifest.pack(at(number)), |number| old.pack(at(number)));
+        let replaced = manifests::replace(&self.context, &dir, &mut entry.generation, &new, &old);
+        let generation = entry.generation;
+        if let Err(failed) = replaced {
+            if failed.unsure {
+                // Nobody may build on it until the next opening knows.
+                catalogue.images.remove(&id);
+            }
+            return Err(failed.error);
+        }
         catalogue.images.remove(&id);
         self.sweep_content(&catalogue, &manifest.digest);
         // It is removed; what cannot be swept now is swept at the next opening.
-        drop(remove_tree(&self.context, &dir));
+        drop(manifests::discard(&self.context, &dir, generation));
         Ok(())
     }
 
@@ -146,7 +155,12 @@ impl Store {
     /// Removes content that no image has, if it can be removed; otherwise the next opening sweeps it.
     fn sweep_content(&self, catalogue: &Catalogue, digest: &[u8; 32]) {
         if !catalogue.images.values().any(|entry| entry.manifest.digest == *digest) {
-            drop(remove_tree(&self.context, &content_dir(&self.context, digest)));
+            // Moved away first: the same content may come in again, and must not find a part of this.
+            let dir = content_dir(&self.context, digest);
+            let Ok(aside) = self.context.staging_path() else { return };
+            if self.context.disk.rename(&dir, &aside).is_ok() {
+                drop(remove_tree(&self.context, &aside));
+            }
         }
     }
 

@@ -32,12 +32,37 @@ pub(crate) fn create(context: &Context, parent: &Path, dir: &Path, bytes: &[u8])
     made
 }
 
-/// Puts manifest `generation` in its place, then removes the one before it. Durable when it returns.
-pub(super) fn replace(context: &Context, dir: &Path, generation: u64, bytes: &[u8]) -> Result<()> {
-    put(context, dir, &manifest_path(dir, generation), bytes)?;
-    // The newer one counts, whether or not the older one can be removed.
-    drop(context.disk.remove_file(&manifest_path(dir, generation - 1)));
-    Ok(())
+/// A manifest that was not replaced.
+pub(super) struct Unreplaced {
+    pub error: Error,
+    /// Which one counts is not known: nothing may be built on either until the store is opened anew.
+    pub unsure: bool,
+}
+
+/// Puts the manifest after `generation` in its place, then removes the one before it. Durable when it returns.
+/// When that fails half-way, and the new one may count after all, `old` is put behind it.
+pub(super) fn replace(
+    context: &Context,
+    dir: &Path,
+    generation: &mut u64,
+    new: &dyn Fn(u64) -> Vec<u8>,
+    old: &dyn Fn(u64) -> Vec<u8>,
+) -> std::result::Result<(), Unreplaced> {
+    let before = manifest_path(dir, *generation);
+    *generation += 1;
+    let path = manifest_path(dir, *generation);
+    let Err(error) = put(context, dir, &path, &new(*generation)) else {
+        // The newer one counts, whether or not the older one can be removed.
+        drop(context.disk.remove_file(&before));
+        return Ok(());
+    };
+    let missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    if context.disk.open(&path, false).is_err_and(|error| missing(&error)) {
+        return Err(Unreplaced { error, unsure: false });
+    }
+    *generation += 1;
+    let unsure = put(context, dir, &manifest_path(dir, *generation), &old(*generation)).is_err();
+    Err(Unreplaced { error, unsure })
 }
 
 /// Removes a directory whose newest manifest is durable and says that it is deleted. An older manifest must be

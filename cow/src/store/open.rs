@@ -48,6 +48,10 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path, geometry: Geometry) -> Resu
         ensure_dir(&*context.disk, &root.join(name))?;
     }
     context.disk.sync_dir(root).map_err(|error| Error::io("sync", root, error))?;
+    // What a killed process was making is believed from now on, so it must not go with a power cut.
+    for dir in [context.images_dir(), context.golden_dir(), context.volumes_dir(), context.snapshots_dir()] {
+        context.disk.sync_dir(&dir).map_err(|error| Error::io("sync", &dir, error))?;
+    }
     let catalogue = Catalogue {
         images: images(&context)?,
         volumes: volumes(&context)?,
@@ -191,26 +195,34 @@ impl Store {
         let context = &self.context;
         sweep_all(context, &context.staging_dir(), |_| true)?;
         let mut catalogue = self.catalogue.lock();
-        let gone: Vec<VolumeId> =
-            catalogue.volumes.iter().filter(|(_, entry)| entry.is_deleted()).map(|(id, _)| *id).collect();
-        for id in gone {
-            remove_tree(context, &context.volume_dir(id))?;
+        let gone: Vec<(VolumeId, u64)> = catalogue
+            .volumes
+            .iter()
+            .filter(|(_, entry)| entry.is_deleted())
+            .map(|(id, entry)| (*id, entry.generation))
+            .collect();
+        for (id, generation) in gone {
+            manifests::discard(context, &context.volume_dir(id), generation)?;
             catalogue.volumes.remove(&id);
         }
-        let gone: Vec<ImageId> =
-            catalogue.images.iter().filter(|(_, entry)| entry.manifest.deleted).map(|(id, _)| *id).collect();
-        for id in gone {
-            remove_tree(context, &context.image_dir(id))?;
+        let gone: Vec<(ImageId, u64)> = catalogue
+            .images
+            .iter()
+            .filter(|(_, entry)| entry.manifest.deleted)
+            .map(|(id, entry)| (*id, entry.generation))
+            .collect();
+        for (id, generation) in gone {
+            manifests::discard(context, &context.image_dir(id), generation)?;
             catalogue.images.remove(&id);
         }
-        let gone: Vec<SnapshotId> = catalogue
+        let gone: Vec<(SnapshotId, u64)> = catalogue
             .snapshots
             .iter()
             .filter(|(_, entry)| entry.manifest.deleted)
-            .map(|(id, _)| *id)
+            .map(|(id, entry)| (*id, entry.generation))
             .collect();
-        for id in gone {
-            remove_tree(context, &context.snapshot_dir(id))?;
+        for (id, generation) in gone {
+            manifests::discard(context, &context.snapshot_dir(id), generation)?;
             catalogue.snapshots.remove(&id);
         }
         // A directory without a manifest is a creation that was cut short.

@@ -97,18 +97,22 @@ impl Store {
     /// Removes a snapshot. Volumes that were cloned from it keep what they need of it.
     pub fn remove_snapshot(&self, id: SnapshotId) -> Result<()> {
         let mut catalogue = self.catalogue.lock();
-        let entry = catalogue.snapshots.get(&id).ok_or_else(|| no_snapshot(id))?;
-        let generation = entry.generation + 1;
-        let manifest = VolumeManifest { deleted: true, ..entry.manifest.clone() };
-        let bytes = manifest.pack(FrameKind::Snapshot, Location { owner: id.0, number: generation });
+        let entry = catalogue.snapshots.get_mut(&id).ok_or_else(|| no_snapshot(id))?;
+        let old = entry.manifest.clone();
+        let manifest = VolumeManifest { deleted: true, ..old.clone() };
         let dir = self.context.snapshot_dir(id);
-        manifests::replace(&self.context, &dir, generation, &bytes)?;
+        let at = |number| Location { owner: id.0, number };
+        let new = |number| manifest.pack(FrameKind::Snapshot, at(number));
+        let old = |number| old.pack(FrameKind::Snapshot, at(number));
+        manifests::replace(&self.context, &dir, &mut entry.generation, &new, &old)
+            .map_err(|failed| failed.error)?;
+        let generation = entry.generation;
         catalogue.snapshots.remove(&id);
         let unused = catalogue.unused(&manifest.layers);
         drop(catalogue);
         // It is removed; what cannot be swept now is swept at the next opening.
         sweep_layers(&self.context, &unused);
-        drop(remove_tree(&self.context, &dir));
+        drop(manifests::discard(&self.context, &dir, generation));
         Ok(())
     }
 

@@ -14,7 +14,6 @@ use crate::{
         manifest::VolumeManifest,
     },
     ids::{ImageId, LayerId, VolumeId},
-    image::import::remove_tree,
     layer::Layer,
     limits::{SECTOR_BYTES, VOLUME_BYTES_MAX},
     volume::{Stack, Volume},
@@ -229,6 +228,7 @@ impl Store {
         let manifest = self.volume_manifest(id)?;
         let layers = manifest.layers.clone();
         self.replace_volume_manifest(id, VolumeManifest { deleted: true, ..manifest })?;
+        let generation = self.generation(id)?;
         let unused = {
             let mut catalogue = self.catalogue.lock();
             catalogue.volumes.remove(&id);
@@ -236,7 +236,7 @@ impl Store {
         };
         // It is removed; what cannot be swept now is swept at the next opening.
         sweep_layers(&self.context, &unused);
-        drop(remove_tree(&self.context, &self.context.volume_dir(id)));
+        drop(manifests::discard(&self.context, &self.context.volume_dir(id), generation));
         Ok(())
     }
 
@@ -248,18 +248,37 @@ impl Store {
 
     /// Puts a volume's next manifest in its place. Its gate is held by the caller.
     pub(super) fn replace_volume_manifest(&self, volume: VolumeId, manifest: VolumeManifest) -> Result<()> {
-        let generation = {
-            let mut catalogue = self.catalogue.lock();
-            let entry = catalogue.volumes.get_mut(&volume).ok_or_else(|| no_volume(volume))?;
-            entry.generation += 1;
-            entry.generation
-        };
-        let bytes = manifest.pack(FrameKind::Volume, Location { owner: volume.0, number: generation });
-        manifests::replace(&self.context, &self.context.volume_dir(volume), generation, &bytes)?;
-        if let Some(entry) = self.catalogue.lock().volumes.get_mut(&volume) {
-            entry.manifest = Ok(manifest);
+        let old = self.volume_manifest(volume)?;
+        let mut generation = self.generation(volume)?;
+        let dir = self.context.volume_dir(volume);
+        let at = |number| Location { owner: volume.0, number };
+        let new = |number| manifest.pack(FrameKind::Volume, at(number));
+        let old = |number| old.pack(FrameKind::Volume, at(number));
+        let replaced = manifests::replace(&self.context, &dir, &mut generation, &new, &old);
+        let mut catalogue = self.catalogue.lock();
+        let entry = catalogue.volumes.get_mut(&volume).ok_or_else(|| no_volume(volume))?;
+        entry.generation = generation;
+        match replaced {
+            Ok(()) => {
+                entry.manifest = Ok(manifest);
+                Ok(())
+            }
+            Err(failed) => {
+                if failed.unsure {
+                    let fault = format!("volume {volume}: its manifest is in doubt; open the store anew");
+                    if let Some(open) = &entry.open {
+                        open.poison();
+                    }
+                    (entry.manifest, entry.fault) = (Err(fault.clone()), Some(fault));
+                }
+                Err(failed.error)
+            }
         }
-        Ok(())
+    }
+
+    fn generation(&self, volume: VolumeId) -> Result<u64> {
+        let catalogue = self.catalogue.lock();
+        Ok(catalogue.volumes.get(&volume).ok_or_else(|| no_volume(volume))?.generation)
     }
 
     fn layer_bytes(&self, id: LayerId) -> Result<u64> {

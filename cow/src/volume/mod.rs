@@ -81,6 +81,11 @@ impl Volume {
         self.stack().top.is_poisoned()
     }
 
+    /// Nothing more is written, for the reason that the caller reports.
+    pub(crate) fn poison(&self) {
+        self.stack().top.poison();
+    }
+
     /// Bytes that its layers take on disk.
     pub fn allocated_bytes(&self) -> Result<u64> {
         let stack = self.stack();

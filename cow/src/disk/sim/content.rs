@@ -101,7 +101,8 @@ impl Content {
     /// Bytes that a write would newly take.
     pub(super) fn room_for(&self, offset: u64, bytes: u64) -> u64 {
         let pages = (offset as usize / PAGE)..((offset + bytes) as usize).div_ceil(PAGE);
-        pages.filter(|at| !self.pages.get(*at).is_some_and(|page| page.allocated)).count() as u64 * PAGE as u64
+        pages.filter(|at| !self.pages.get(*at).is_some_and(|page| page.allocated)).count() as u64
+            * PAGE as u64
     }
 
     pub(super) fn allocate(&mut self, offset: u64, bytes: u64) {
@@ -189,7 +190,8 @@ impl Content {
         let has = |page: &Page| page.now.is_some();
         let first = offset as usize / PAGE;
         let start = first + self.pages.get(first..)?.iter().position(has)?;
-        let blocks = self.pages[start..].iter().position(|page| !has(page)).unwrap_or(self.pages.len() - start);
+        let blocks =
+            self.pages[start..].iter().position(|page| !has(page)).unwrap_or(self.pages.len() - start);
         let from = (start as u64 * PAGE as u64).max(offset);
         let end = ((start + blocks) as u64 * PAGE as u64).min(self.len);
         (from < end).then_some((from, end - from))

@@ -48,9 +48,27 @@ impl Cut {
             Cut::Some(chance) => {
                 (0..8).fold(0, |bits, at| bits | u8::from(rng.chance(u64::from(chance), 256)) << at)
             }
-            Cut::Pages => if rng.one_in(2) { 0xff } else { 0 },
-            Cut::AllBut => if rng.one_in(4) { !pick(dirty, &mut rng) } else { 0xff },
-            Cut::NoneBut => if rng.one_in(4) { pick(dirty, &mut rng) } else { 0 },
+            Cut::Pages => {
+                if rng.one_in(2) {
+                    0xff
+                } else {
+                    0
+                }
+            }
+            Cut::AllBut => {
+                if rng.one_in(4) {
+                    !pick(dirty, &mut rng)
+                } else {
+                    0xff
+                }
+            }
+            Cut::NoneBut => {
+                if rng.one_in(4) {
+                    pick(dirty, &mut rng)
+                } else {
+                    0
+                }
+            }
             Cut::Part => {
                 if seen == turns {
                     front = !front;

@@ -99,8 +99,8 @@ impl Fault {
 
     /// Counts the call; whether it fails.
     pub(super) fn strikes(&mut self, op: Op, path: &Path) -> bool {
-        let meant =
-            self.op.is_none_or(|meant| meant == op) && (self.on.is_empty() || path.to_string_lossy().contains(self.on));
+        let meant = self.op.is_none_or(|meant| meant == op)
+            && (self.on.is_empty() || path.to_string_lossy().contains(self.on));
         if !meant || self.times == 0 {
             return false;
         }

@@ -82,7 +82,11 @@ impl File for SimFile {
             Verdict::Fail(kind) => {
                 let mut rng = state.rng.split();
                 let file = state.file_mut(self.ino)?;
-                if kind.has_effect() { file.sync() } else { file.fail_sync(&mut rng) }
+                if kind.has_effect() {
+                    file.sync()
+                } else {
+                    file.fail_sync(&mut rng)
+                }
                 Err(kind.error())
             }
         }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, io, path::Path};
 
-use super::{Cut, Rng, state::{Ino, Node, State}};
+use super::{
+    Cut, Rng,
+    state::{Ino, Node, State},
+};
 use crate::disk::Entry;
 
 /// The names of a directory.

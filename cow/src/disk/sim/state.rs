@@ -214,7 +214,10 @@ impl State {
     }
 
     pub(super) fn undecided(&self) -> usize {
-        let files = self.nodes.iter().map(|node| if let Node::File(content) = &**node { content.undecided() } else { 0 });
+        let files = self
+            .nodes
+            .iter()
+            .map(|node| if let Node::File(content) = &**node { content.undecided() } else { 0 });
         self.pending.len() + files.sum::<usize>()
     }
 
@@ -232,7 +235,8 @@ impl State {
     }
 
     fn count_room(&mut self) {
-        self.used_bytes = self.files().iter().filter_map(|(_, ino, _)| Some(self.file(*ino).ok()?.allocated_bytes())).sum();
+        self.used_bytes =
+            self.files().iter().filter_map(|(_, ino, _)| Some(self.file(*ino).ok()?.allocated_bytes())).sum();
     }
 
     /// Path, node and length of every file.
@@ -251,7 +255,11 @@ impl State {
         files
     }
 
-    pub(super) fn rot(&mut self, rng: &mut Rng, choose: &dyn Fn(&str, u64) -> Option<u64>) -> Option<(PathBuf, u64)> {
+    pub(super) fn rot(
+        &mut self,
+        rng: &mut Rng,
+        choose: &dyn Fn(&str, u64) -> Option<u64>,
+    ) -> Option<(PathBuf, u64)> {
         let mut files: Vec<(String, Ino, u64)> = self
             .files()
             .into_iter()
