@@ -127,23 +127,25 @@ impl Digests {
 
     /// The digest of a chunk that holds data.
     pub(crate) fn of(&self, chunk: u64) -> Option<&[u8; 32]> {
+        self.sums.get(self.position(chunk)?)
+    }
+
+    /// Which digest in a row is that of a chunk.
+    pub(crate) fn position(&self, chunk: u64) -> Option<usize> {
         let after = self.runs.partition_point(|run| run.first <= chunk);
         let run = self.runs.get(after.checked_sub(1)?)?;
         let within = chunk - run.first;
-        if within >= run.chunks {
-            return None;
-        }
-        self.sums.get(usize::try_from(run.digest + within).ok()?)
+        if within < run.chunks { usize::try_from(run.digest + within).ok() } else { None }
+    }
+
+    /// How many chunks hold data.
+    pub(crate) fn count(&self) -> usize {
+        self.sums.len()
     }
 
     /// Chunks that hold data, as ranges.
     pub(crate) fn runs(&self) -> impl Iterator<Item = std::ops::Range<u64>> + '_ {
         self.runs.iter().map(|run| run.first..run.first + run.chunks)
-    }
-
-    /// All chunks that hold data.
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = u64> + '_ {
-        self.runs.iter().flat_map(|run| run.first..run.first + run.chunks)
     }
 }
 

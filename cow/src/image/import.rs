@@ -59,6 +59,11 @@ impl Import {
         self.file.set_len(bytes).map_err(|error| Error::io("resize", &self.path(), error))
     }
 
+    /// Makes the content durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|error| Error::io("sync", &self.path(), error))
+    }
+
     /// Size in bytes, and digests of all chunks; the content is durable afterwards.
     pub(crate) fn digest(&self, progress: Progress<'_>) -> Result<(u64, Digests)> {
         let path = self.path();

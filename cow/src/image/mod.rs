@@ -1,14 +1,17 @@
 //! Golden images: immutable raw files with a digest for every chunk.
 //!
-//! What is in the page cache is served as it is; what comes from the disk is read chunk by chunk, and a chunk
-//! whose SHA-256 is not the one taken at import is an error with its address, never data.
+//! A chunk is compared with the SHA-256 that was taken at import before it is served first, and whenever it comes
+//! from the disk again; where it was, the page cache is served as it is. A chunk that is not what was imported is an
+//! error with its address, never data.
 
 pub(crate) mod digests;
 pub(crate) mod import;
+mod proven;
 
 use std::{path::Path, sync::Arc};
 
 use digests::Digests;
+use proven::Proven;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -25,6 +28,7 @@ pub(crate) struct Image {
     pub(crate) id: ImageId,
     file: Arc<dyn File>,
     digests: Digests,
+    proven: Proven,
     size_bytes: u64,
 }
 
@@ -37,7 +41,8 @@ impl Image {
         let file = open(&dir.join("image.raw"))?;
         let path = dir.join("digests");
         let digests = Digests::open(&*open(&path)?, &path, digest)?;
-        Ok(Self { id, file, digests, size_bytes })
+        let proven = Proven::new(digests.count());
+        Ok(Self { id, file, digests, proven, size_bytes })
     }
 
     /// Reads `out.len()` bytes from `offset` on; past the end there are zeros.
@@ -62,6 +67,12 @@ impl Image {
     }
 
     fn read_data(&self, offset: u64, out: &mut [u8], wait: Wait) -> Result<()> {
+        if !self.is_proven(offset, out.len() as u64) {
+            return match wait {
+                Wait::No => Err(Error::would_block()),
+                Wait::Yes => self.read_verified(offset, out),
+            };
+        }
         match self.file.read_at(offset, out, Wait::No) {
             Ok(read) if read == out.len() => Ok(()),
             Ok(_) => Err(Error::corrupt(offset, "golden image: its file is cut short")),
@@ -71,6 +82,12 @@ impl Image {
             },
             Err(error) => Err(Error::io("read golden image", Path::new(&self.id.to_string()), error)),
         }
+    }
+
+    /// Whether every chunk of the range was compared with its digest before.
+    fn is_proven(&self, offset: u64, bytes: u64) -> bool {
+        let mut chunks = offset / CHUNK_BYTES..(offset + bytes).div_ceil(CHUNK_BYTES);
+        chunks.all(|chunk| self.digests.position(chunk).is_some_and(|digest| self.proven.is(digest)))
     }
 
     fn read_verified(&self, offset: u64, out: &mut [u8]) -> Result<()> {
@@ -110,6 +127,9 @@ impl Image {
             read.map_err(|error| Error::io("read golden image", Path::new(&self.id.to_string()), error))?;
         let good = read as u64 == bytes
             && self.digests.of(chunk).is_none_or(|want| *want == <[u8; 32]>::from(Sha256::digest(&buffer)));
+        if let Some(digest) = self.digests.position(chunk) {
+            self.proven.set(digest, good);
+        }
         if good {
             return Ok(());
         }
@@ -119,13 +139,18 @@ impl Image {
         ))
     }
 
-    /// Chunks that hold data, for a scrub.
-    pub(crate) fn data_chunks(&self) -> impl Iterator<Item = u64> + '_ {
-        self.digests.chunks()
+    /// The first chunk at or after `chunk` that holds data, for a scrub.
+    pub(crate) fn next_data_chunk(&self, chunk: u64) -> Option<u64> {
+        match self.digests.run_at(chunk) {
+            digests::At { has_data: true, .. } => Some(chunk),
+            digests::At { end_chunk: u64::MAX, .. } => None,
+            digests::At { end_chunk, .. } => Some(end_chunk),
+        }
     }
 
-    pub(crate) fn size_bytes(&self) -> u64 {
-        self.size_bytes
+    /// Chunks that hold data.
+    pub(crate) fn data_chunks(&self) -> u64 {
+        self.digests.count() as u64
     }
 }
 
