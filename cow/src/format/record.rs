@@ -183,21 +183,15 @@ pub(crate) struct Claim {
     pub bytes: usize,
 }
 
-/// The head of a record whose checksum does not match, if it makes sense at all.
+/// The head of a damaged record of a write, if it makes sense at all.
 pub(crate) fn claim(bytes: &[u8]) -> Option<Claim> {
     let (rest, (magic, _, kind, count)) =
         (le_u32::<_, nom::error::Error<&[u8]>>, le_u32, le_u16, le_u16).parse(bytes).ok()?;
-    let (_, (offset, seq, _, chain, _, lba, trimmed)) =
-        (le_u32::<_, nom::error::Error<&[u8]>>, le_u64, le_u64, le_u32, le_u32, le_u64, le_u64)
-            .parse(rest)
-            .ok()?;
-    let (blocks, count) = match kind {
-        KIND_WRITE => (u64::from(count), usize::from(count)),
-        KIND_TRIM => (trimmed, 0),
-        _ => return None,
-    };
-    let end = lba.checked_add(blocks).filter(|end| *end <= 1 << 32)?;
-    let sane = magic == SALT && count <= RECORD_BLOCKS_MAX && end > lba;
+    let (_, (offset, seq, _, chain, _, lba)) =
+        (le_u32::<_, nom::error::Error<&[u8]>>, le_u64, le_u64, le_u32, le_u32, le_u64).parse(rest).ok()?;
+    let end = lba.checked_add(u64::from(count)).filter(|end| *end <= 1 << 32)?;
+    let count = usize::from(count);
+    let sane = magic == SALT && kind == KIND_WRITE && count <= RECORD_BLOCKS_MAX && end > lba;
     sane.then(|| Claim { seq, offset, chain, blocks: lba..end, bytes: write_record_bytes(count) })
 }
 

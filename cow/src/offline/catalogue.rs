@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::report::Owner;
+use super::report::{ManifestRescue, Owner};
 use crate::{
     context::Context,
     disk::Wait,
@@ -21,15 +21,17 @@ use crate::{
     store::manifest_path,
 };
 
+/// A manifest has at most so many bytes: the largest is one with all the layers it can have.
+const MENDED_BYTES_MAX: usize = 2048;
+
 /// What a directory of manifests says.
 #[derive(Debug, Clone)]
 pub(crate) enum State<M> {
     Sound(M),
-    /// The newest one is damaged. `older` is a sound one before it, with its number.
+    /// The newest one is damaged; what can be had in its place.
     Damaged {
         damage: String,
-        older: Option<(u64, M)>,
-        bytes: Vec<u8>,
+        rescued: Option<(ManifestRescue, M)>,
     },
     /// No manifest: a creation that was cut short.
     Empty,
@@ -49,13 +51,19 @@ impl<I, M> Named<I, M> {
     pub(crate) fn manifest(&self) -> Option<&M> {
         match &self.state {
             State::Sound(manifest) => Some(manifest),
-            State::Damaged { older, .. } => older.as_ref().map(|(_, manifest)| manifest),
+            State::Damaged { rescued, .. } => rescued.as_ref().map(|(_, manifest)| manifest),
             State::Empty => None,
         }
     }
 
-    pub(crate) fn is_damaged(&self) -> bool {
-        matches!(self.state, State::Damaged { .. })
+    /// Whether only an older manifest could be read.
+    fn is_older(&self) -> bool {
+        matches!(self.state, State::Damaged { rescued: Some((ManifestRescue::Older(_), _)), .. })
+    }
+
+    /// Whether there is a manifest, and nothing of it can be read.
+    fn is_hopeless(&self) -> bool {
+        matches!(self.state, State::Damaged { rescued: None, .. })
     }
 }
 
@@ -162,13 +170,32 @@ fn named<I: std::str::FromStr + Copy, M>(
         let state = match read(*newest) {
             Ok(manifest) => State::Sound(manifest),
             Err((damage, bytes)) => {
-                let older = others.iter().rev().find_map(|n| Some((*n, read(*n).ok()?)));
-                State::Damaged { damage, older, bytes }
+                let location = Location { owner: owner(id), number: *newest };
+                let mended = one_byte(&bytes, |bytes| unpack(location, bytes).ok());
+                let older =
+                    || others.iter().rev().find_map(|n| Some((ManifestRescue::Older(*n), read(*n).ok()?)));
+                let rescued = mended.map(|manifest| (ManifestRescue::OneByte, manifest)).or_else(older);
+                State::Damaged { damage, rescued }
             }
         };
         all.push(Named { id, path: relative(context, &manifest_path(&dir, *newest)), state });
     }
     Ok(all)
+}
+
+/// What `unpack` makes of the bytes when one of them is replaced: the checksum decides.
+fn one_byte<M>(bytes: &[u8], unpack: impl Fn(&[u8]) -> Option<M>) -> Option<M> {
+    let mut trial = bytes.to_vec();
+    for at in 0..bytes.len().min(MENDED_BYTES_MAX) {
+        for flip in 1..=u8::MAX {
+            trial[at] = bytes[at] ^ flip;
+            if let Some(manifest) = unpack(&trial) {
+                return Some(manifest);
+            }
+        }
+        trial[at] = bytes[at];
+    }
+    None
 }
 
 /// Numbers of the manifests in a directory, from the oldest to the newest.
@@ -249,5 +276,24 @@ impl Catalogue {
             Owner::Image { .. } | Owner::Layer { .. } => false,
         };
         self.disks().into_iter().find(is)
+    }
+
+    /// Whether what is known of it comes from an older manifest.
+    pub(crate) fn is_older(&self, owner: &Owner) -> bool {
+        match owner {
+            Owner::Volume { id, .. } => self.volumes.iter().any(|other| other.id == *id && other.is_older()),
+            Owner::Snapshot { id, .. } => {
+                self.snapshots.iter().any(|other| other.id == *id && other.is_older())
+            }
+            Owner::Image { .. } | Owner::Layer { .. } => false,
+        }
+    }
+
+    /// Manifests of which nothing can be read.
+    pub(crate) fn hopeless(&self) -> Vec<PathBuf> {
+        let images = self.images.iter().filter(|other| other.is_hopeless()).map(|other| &other.path);
+        let volumes = self.volumes.iter().filter(|other| other.is_hopeless()).map(|other| &other.path);
+        let snapshots = self.snapshots.iter().filter(|other| other.is_hopeless()).map(|other| &other.path);
+        images.chain(volumes).chain(snapshots).cloned().collect()
     }
 }

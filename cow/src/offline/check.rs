@@ -13,7 +13,7 @@ use super::{
     golden::Golden,
     layer::{self, Fault, LayerMap},
     ranges::Ranges,
-    report::{Extent, Finding, Loss, Owner, Problem, Report},
+    report::{Extent, Finding, Loss, ManifestRescue, Owner, Problem, Report},
     view::{Below, View},
 };
 use crate::{
@@ -316,15 +316,19 @@ fn damaged<I: std::fmt::Display, M>(
     name: impl Fn(&M) -> String,
     owner: impl Fn(String) -> Owner,
 ) -> Option<Finding> {
-    let State::Damaged { damage, older, .. } = &named.state else { return None };
+    let State::Damaged { damage, rescued } = &named.state else { return None };
+    let rescue = rescued.as_ref().map(|(rescue, _)| *rescue);
     let shown =
-        older.as_ref().map_or_else(|| format!("of unknown name ({})", named.id), |(_, old)| name(old));
-    let extent = if older.is_some() { Extent::Somewhere } else { Extent::All };
-    let older = older.as_ref().map(|(number, _)| *number);
+        rescued.as_ref().map_or_else(|| format!("of unknown name ({})", named.id), |(_, found)| name(found));
+    let extent = match rescue {
+        None => Some(Extent::All),
+        Some(ManifestRescue::Older(_)) => Some(Extent::Somewhere),
+        Some(ManifestRescue::OneByte) => None,
+    };
     Some(Finding {
         path: named.path.clone(),
-        problem: Problem::Manifest { damage: damage.clone(), older },
-        losses: vec![Loss { owner: owner(shown), extent }],
+        problem: Problem::Manifest { damage: damage.clone(), rescue },
+        losses: extent.map(|extent| Loss { owner: owner(shown), extent }).into_iter().collect(),
     })
 }
 

@@ -91,13 +91,6 @@ impl Golden {
         self.faults.push(Fault { path, problem, lost, unlocated: false });
     }
 
-    /// Bytes that are lost, as far as is known.
-    pub(crate) fn lost(&self) -> Ranges {
-        let mut lost = Ranges::default();
-        self.faults.iter().for_each(|fault| lost.add_all(&fault.lost));
-        lost
-    }
-
     /// Chunks that it has.
     pub(crate) fn chunks(&self) -> u64 {
         self.size_bytes.div_ceil(CHUNK_BYTES)
@@ -162,7 +155,7 @@ impl Golden {
 
     /// Where the digests are damaged, takes them anew from the content: if their digest is the image's, the content
     /// is what was imported.
-    fn rebuild_digests(&mut self) {
+    pub(crate) fn rebuild_digests(&mut self) {
         if self.trusted {
             return;
         }
@@ -197,28 +190,11 @@ impl Golden {
         Some(digests)
     }
 
-    /// Digests that a copy gets: of what is sound the true ones; of what is lost ones that nothing matches.
-    pub(crate) fn digests_for_copy(&self) -> Digests {
-        let mut copy = Digests::new(self.size_bytes);
-        let mut buffer = Vec::new();
-        let candidates = self.data_chunks();
-        for chunk in candidates.iter().flatten() {
-            match self.read(chunk, &mut buffer) {
-                Chunk::Sound => copy.push(chunk, Sha256::digest(&buffer).into()),
-                Chunk::Zeros => {}
-                Chunk::Lost => copy.push(chunk, self.sum(chunk).unwrap_or(NO_DIGEST)),
-            }
-        }
-        copy
-    }
-
-    fn sum(&self, chunk: u64) -> Option<[u8; 32]> {
+    /// The digest of a chunk, where the digests can be trusted.
+    pub(crate) fn sum(&self, chunk: u64) -> Option<[u8; 32]> {
         self.digests.as_ref().filter(|_| self.trusted)?.of(chunk).copied()
     }
 }
-
-/// A digest of nothing that is known.
-pub(crate) const NO_DIGEST: [u8; 32] = [0; 32];
 
 fn no_content(error: &io::Error) -> Problem {
     match error.kind() {

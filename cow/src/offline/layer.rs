@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    lost,
     mend::{Gap, Mended, mend},
     ranges::Ranges,
     report::Problem,
@@ -208,6 +209,7 @@ impl Reading<'_> {
             }
         }
         self.gaps(base, segments, &found, trusted, &mut events);
+        self.tail(base, segments);
         events.into_values().collect()
     }
 
@@ -323,6 +325,22 @@ impl Reading<'_> {
         let all_known = missing.clone().all(|seq| events.contains_key(&seq));
         self.faults[fault].unlocated = !all_known;
         self.faults[fault].problem = Problem::Records { first: missing.start, last: missing.end - 1, mended };
+    }
+
+    /// A log of this boot whose last records were lost: the data that was written before them is still there.
+    fn tail(&mut self, base: &Base, segments: &[Option<SegmentScan>]) {
+        let Some(last) = segments.iter().flatten().max_by_key(|scan| scan.number) else { return };
+        let sealed = chain_start(base, last).offset == SEALED_END;
+        if sealed || last.boot() != Some(self.context.boot) {
+            return;
+        }
+        // One change may have been under way: its data comes before its record.
+        let blocks = last.data_behind_records();
+        if blocks > self.context.geometry.record_blocks_max as u64 {
+            let path = segment_path(&self.dir, last.number);
+            let fault = self.fault(&path, Problem::Tail { blocks });
+            self.faults[fault].unlocated = true;
+        }
     }
 
     /// Applies the changes, and finds which blocks are lost.
@@ -442,26 +460,33 @@ impl LayerMap {
         context: &Context,
         progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<()> {
-        let mut rotten: BTreeMap<u32, (Ranges, Ranges)> = BTreeMap::new();
+        let mut rotten: BTreeMap<(u32, bool), (Ranges, Ranges)> = BTreeMap::new();
         let mut buffer = Vec::new();
         for run in self.index.runs() {
             let Some(scan) = self.segment(run.place.slot) else { continue };
             let good = scan.verify(u32::from(run.place.block), run.crcs, &mut buffer);
-            let bad = good.iter().enumerate().filter(|(_, good)| !**good).map(|(n, _)| n as u64);
-            for n in bad.filter(|n| !self.lost.touches(u64::from(run.lba) + n..u64::from(run.lba) + n + 1)) {
-                let (blocks, places) = rotten.entry(run.place.slot).or_default();
-                blocks.add(u64::from(run.lba) + n..u64::from(run.lba) + n + 1);
-                places.add(u64::from(run.place.block) + n..u64::from(run.place.block) + n + 1);
+            let blocks = run.crcs.iter().zip(buffer.chunks(BLOCK_LEN)).zip(good).zip(0_u64..);
+            for (((crc, data), _), n) in blocks.filter(|((_, good), _)| !good) {
+                let lba = u64::from(run.lba) + n;
+                if self.lost.touches(lba..lba + 1) {
+                    continue;
+                }
+                let marked = lost::is_marked(data, *crc);
+                let (lbas, places) = rotten.entry((run.place.slot, marked)).or_default();
+                lbas.add(lba..lba + 1);
+                let place = u64::from(run.place.block) + n;
+                places.add(place..place + 1);
             }
             progress(run.crcs.len() as u64)?;
         }
         let dir = context.layer_dir(self.id);
-        for (slot, (lost, places)) in rotten {
+        for ((slot, marked), (lost, places)) in rotten {
             let Some(scan) = self.segment(slot) else { continue };
             let path = segment_path(&dir, scan.number);
             let path = path.strip_prefix(&context.root).unwrap_or(&path).to_owned();
             self.lost.add_all(&lost);
-            self.faults.push(Fault { path, problem: Problem::Blocks { places }, lost, unlocated: false });
+            let problem = if marked { Problem::Marked { places } } else { Problem::Blocks { places } };
+            self.faults.push(Fault { path, problem, lost, unlocated: false });
         }
         Ok(())
     }

@@ -14,18 +14,24 @@
 
 mod catalogue;
 mod check;
+mod export;
 mod golden;
 mod layer;
+mod lost;
 mod mend;
+mod qcow2;
 mod ranges;
+mod repair;
 mod report;
 mod segment;
 mod view;
 
 use std::{io, path::Path, sync::Arc};
 
+pub use export::{ExportFormat, Exported, OnDamage};
 pub use ranges::Ranges;
-pub use report::{Counts, Extent, Finding, Loss, Owner, Problem, Report};
+pub use repair::Repaired;
+pub use report::{Counts, Extent, Finding, Loss, ManifestRescue, Owner, Problem, Report};
 
 use crate::{
     context::Context,

@@ -5,6 +5,15 @@ use std::{fmt, path::PathBuf};
 use super::ranges::Ranges;
 use crate::ids::{ImageId, LayerId, SnapshotId, StoreId, VolumeId};
 
+/// What can be had in the place of a damaged manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManifestRescue {
+    /// All of it: one byte was wrong, and its checksum says which.
+    OneByte,
+    /// An older one, with this number.
+    Older(u64),
+}
+
 /// What is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
@@ -22,8 +31,8 @@ pub enum Problem {
     Manifest {
         /// What is wrong.
         damage: String,
-        /// The number of an older manifest that is sound.
-        older: Option<u64>,
+        /// What can be had in its place.
+        rescue: Option<ManifestRescue>,
     },
     /// A manifest names a golden image that is not there.
     ImageMissing {
@@ -56,8 +65,18 @@ pub enum Problem {
         /// How many of them had one wrong byte only and can be read all the same.
         mended: u64,
     },
+    /// The log ends before its data does: its last records are lost.
+    Tail {
+        /// Blocks of data that no record tells of.
+        blocks: u64,
+    },
     /// Blocks are not what was written.
     Blocks {
+        /// Which blocks of the segment.
+        places: Ranges,
+    },
+    /// Blocks were lost before a repair, which marked them.
+    Marked {
         /// Which blocks of the segment.
         places: Ranges,
     },
@@ -80,9 +99,13 @@ impl fmt::Display for Problem {
         match self {
             Self::Unreadable { why } => write!(f, "cannot be read: {why}"),
             Self::Identity { damage } => write!(f, "does not say which store this is: {damage}"),
-            Self::Manifest { damage, older: None } => write!(f, "the manifest is {damage}"),
-            Self::Manifest { damage, older: Some(n) } => {
-                write!(f, "the manifest is {damage}; number {n}, an older one, is sound")
+            Self::Manifest { damage, rescue } => {
+                write!(f, "the manifest is {damage}")?;
+                match rescue {
+                    None => Ok(()),
+                    Some(ManifestRescue::OneByte) => f.write_str("; one wrong byte, which can be put right"),
+                    Some(ManifestRescue::Older(n)) => write!(f, "; number {n}, an older one, is sound"),
+                }
             }
             Self::ImageMissing { image } => write!(f, "names golden image {image}, which is not there"),
             Self::Checkpoint { damage } => {
@@ -104,7 +127,13 @@ impl fmt::Display for Problem {
                     n => write!(f, "; {n} of them can be put right"),
                 }
             }
+            Self::Tail { blocks } => {
+                write!(f, "the last records are lost: there are {blocks} blocks of data behind them")
+            }
             Self::Blocks { places } => write!(f, "checksum mismatch in {}", listed("block", places)),
+            Self::Marked { places } => {
+                write!(f, "lost before the store was repaired: {}", listed("block", places))
+            }
             Self::Digests { damage } => write!(f, "the digests are {damage}"),
             Self::ContentMissing => f.write_str("the content of the golden image is missing"),
             Self::Chunks { chunks } => write!(f, "digest mismatch in {}", listed("chunk", chunks)),

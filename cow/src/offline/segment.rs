@@ -7,7 +7,7 @@ use crate::{
     disk::{File, Wait},
     format::{
         Damage,
-        record::{self, Found},
+        record::{self, Body, Found},
         segment::SegmentHeader,
     },
     ids::{BootId, LayerId},
@@ -97,6 +97,21 @@ impl SegmentScan {
     /// Where a block begins in the file.
     pub(crate) fn block_offset(&self, block: u32) -> u64 {
         u64::from(self.layout.data_offset) + u64::from(block) * BLOCK_BYTES
+    }
+
+    /// Blocks that hold anything behind the last block that a record tells of.
+    pub(crate) fn data_behind_records(&self) -> u64 {
+        let ends = self.records.iter().map(|record| match &record.found.record.body {
+            Body::Write { block, crcs, .. } => *block + u32::try_from(crcs.len()).unwrap_or(0),
+            Body::Trim { .. } | Body::Marker => 0,
+        });
+        let first = ends.max().unwrap_or(0);
+        let inside = self.file_bytes.saturating_sub(self.block_offset(first)) / BLOCK_BYTES;
+        let last = first.saturating_add(u32::try_from(inside).unwrap_or(u32::MAX)).min(self.layout.blocks);
+        let mut block = vec![0; BLOCK_LEN];
+        let mut holds =
+            |n: &u32| self.read_blocks(*n, &mut block).is_ok() && block.iter().any(|byte| *byte != 0);
+        (first..last).filter(|n| holds(n)).count() as u64
     }
 
     /// Reads whole blocks; what the file does not have reads zeros.
