@@ -41,7 +41,7 @@ class Machines:
         self.count = 0
 
     def on_line(self, line):
-        if self.verbose or "RIG-HOST" in line or "files" in line or "BOOT-OK" in line:
+        if self.verbose or any(word in line for word in ("RIG-HOST", " files, ", " files; ", "BOOT-OK")):
             print(f"       | {line}", flush=True)
 
     def clone(self):
