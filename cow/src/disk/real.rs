@@ -21,7 +21,21 @@ use crate::ids::BootId;
 #[derive(Debug, Default, Clone, Copy)]
 pub struct RealDisk;
 
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    /// The file system keeps everything in memory: no read of it ever waits, and it need not be asked.
+    in_memory: bool,
+}
+
+/// `f_type` of tmpfs (statfs(2)).
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+
+impl RealFile {
+    fn new(file: fs::File) -> io::Result<Arc<dyn File>> {
+        let in_memory = rustix::fs::fstatfs(&file)?.f_type == TMPFS_MAGIC;
+        Ok(Arc::new(Self { file, in_memory }))
+    }
+}
 
 struct RealLock(#[expect(dead_code, reason = "held for its lock")] fs::File);
 impl Lock for RealLock {}
@@ -29,11 +43,11 @@ impl Lock for RealLock {}
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Arc::new(RealFile(file)))
+        RealFile::new(file)
     }
 
     fn open(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(RealFile(fs::OpenOptions::new().read(true).write(writable).open(path)?)))
+        RealFile::new(fs::OpenOptions::new().read(true).write(writable).open(path)?)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -109,11 +123,12 @@ impl Disk for RealDisk {
 
 impl File for RealFile {
     fn read_at(&self, offset: u64, out: &mut [u8], wait: Wait) -> io::Result<usize> {
-        let flags = if wait == Wait::No { ReadWriteFlags::NOWAIT } else { ReadWriteFlags::empty() };
+        let ask = wait == Wait::No && !self.in_memory;
+        let flags = if ask { ReadWriteFlags::NOWAIT } else { ReadWriteFlags::empty() };
         let mut done = 0;
         while done < out.len() {
             let rest = &mut out[done..];
-            match rustix::io::preadv2(&self.0, &mut [IoSliceMut::new(rest)], offset + done as u64, flags) {
+            match rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(rest)], offset + done as u64, flags) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(Errno::INTR) => {}
@@ -127,25 +142,25 @@ impl File for RealFile {
 
     fn write_at(&self, offset: u64, data: &[&[u8]]) -> io::Result<()> {
         if let [one] = data {
-            return self.0.write_all_at(one, offset);
+            return self.file.write_all_at(one, offset);
         }
-        write_slices(&self.0, offset, data)
+        write_slices(&self.file, offset, data)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
     }
 
     fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, offset, bytes) {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, bytes) {
             // A file system without it gives room as it is written.
             Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(error.into()),
@@ -154,7 +169,7 @@ impl File for RealFile {
 
     fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
         Ok(rustix::fs::fallocate(
-            &self.0,
+            &self.file,
             FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
             offset,
             bytes,
@@ -162,16 +177,16 @@ impl File for RealFile {
     }
 
     fn allocated_bytes(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.blocks() * 512)
+        Ok(self.file.metadata()?.blocks() * 512)
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<DataRange>> {
-        let start = match rustix::fs::seek(&self.0, SeekFrom::Data(offset)) {
+        let start = match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
             Ok(start) => start,
             Err(Errno::NXIO) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let end = rustix::fs::seek(&self.0, SeekFrom::Hole(start))?;
+        let end = rustix::fs::seek(&self.file, SeekFrom::Hole(start))?;
         Ok(Some(DataRange { offset: start, bytes: end.saturating_sub(start) }))
     }
 }
