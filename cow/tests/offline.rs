@@ -237,11 +237,11 @@ fn told(report: &Report, name: &str) -> (Ranges, bool) {
 }
 
 /// Compares what was read with what there was, but for what is lost.
-fn compare(what: &str, found: &[u8], truth: &[u8], lost: &Ranges) {
+fn compare(what: &str, found: &[u8], truth: &[u8], lost: &Ranges, report: &Report) {
     assert_eq!(found.len(), truth.len(), "{what}: size");
     for (n, (a, b)) in found.chunks(512).zip(truth.chunks(512)).enumerate() {
         let at = n as u64 * 512;
-        assert!(a == b || lost.touches(at..at + 512), "{what}: byte {at} is wrong and was not called lost");
+        assert!(a == b || lost.touches(at..at + 512), "{what}: byte {at} is wrong and was not called lost: {report:#?}");
     }
 }
 
@@ -303,7 +303,7 @@ fn exports_are_right_or_refused(
     let found = fs::read(&file).unwrap();
     fs::remove_file(&file).unwrap();
     if !more {
-        compare(&what, &found, truth, &lost);
+        compare(&what, &found, truth, &lost, report);
     }
     match export(OnDamage::Stop) {
         Ok(_) => {

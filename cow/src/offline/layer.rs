@@ -327,17 +327,23 @@ impl Reading<'_> {
         self.faults[fault].problem = Problem::Records { first: missing.start, last: missing.end - 1, mended };
     }
 
-    /// A log of this boot whose last records were lost: the data that was written before them is still there.
+    /// A log whose last records were lost, as far as that leaves traces.
     fn tail(&mut self, base: &Base, segments: &[Option<SegmentScan>]) {
         let Some(last) = segments.iter().flatten().max_by_key(|scan| scan.number) else { return };
-        let sealed = chain_start(base, last).offset == SEALED_END;
-        if sealed || last.boot() != Some(self.context.boot) {
+        let start = chain_start(base, last);
+        if start.offset == SEALED_END {
             return;
         }
-        // One change may have been under way: its data comes before its record.
-        let blocks = last.data_behind_records();
+        let path = segment_path(&self.dir, last.number);
+        let first = last.records.partition_point(|record| record.offset < start.offset);
+        let leads_up = last.records[..first].last().is_some_and(|record| next(record).offset == start.offset);
+        if start.offset > HEADER_BYTES && !leads_up && first == last.records.len() {
+            let fault = self.fault(&path, Problem::Summary);
+            self.faults[fault].unlocated = true;
+        }
+        // Written in this boot, all of it is there. One change may have been under way: its data comes first.
+        let blocks = if last.boot() == Some(self.context.boot) { last.data_behind_records() } else { 0 };
         if blocks > self.context.geometry.record_blocks_max as u64 {
-            let path = segment_path(&self.dir, last.number);
             let fault = self.fault(&path, Problem::Tail { blocks });
             self.faults[fault].unlocated = true;
         }

@@ -14,6 +14,7 @@
 
 mod catalogue;
 mod check;
+mod dump;
 mod export;
 mod golden;
 mod layer;
@@ -28,6 +29,7 @@ mod view;
 
 use std::{io, path::Path, sync::Arc};
 
+pub use dump::{Field, Item, Selection, Tell};
 pub use export::{ExportFormat, Exported, OnDamage};
 pub use ranges::Ranges;
 pub use repair::Repaired;

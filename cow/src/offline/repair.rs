@@ -298,7 +298,8 @@ impl Repair<'_> {
 
     fn volume(&self, id: VolumeId, manifest: &VolumeManifest) -> Result<()> {
         let bytes = manifest.pack(FrameKind::Volume, Location { owner: id.0, number: 1 });
-        create_manifest(&self.new, &self.new.volumes_dir(), &self.new.volume_dir(id), &bytes)
+        create_manifest(&self.new, &self.new.volumes_dir(), &self.new.volume_dir(id), &bytes)?;
+        Ok(())
     }
 
     /// Layers that no manifest names: a volume each, on an image of which everything is lost.

@@ -70,6 +70,9 @@ pub enum Problem {
         /// Blocks of data that no record tells of.
         blocks: u64,
     },
+    /// Records that the newest checkpoint covers are gone from the log that goes on behind it: those behind it may
+    /// be gone as well.
+    Summary,
     /// Blocks are not what was written.
     Blocks {
         /// Which blocks of the segment.
@@ -129,6 +132,9 @@ impl fmt::Display for Problem {
             }
             Self::Tail { blocks } => {
                 write!(f, "the last records are lost: there are {blocks} blocks of data behind them")
+            }
+            Self::Summary => {
+                f.write_str("the records before the checkpoint are gone, and perhaps some behind it")
             }
             Self::Blocks { places } => write!(f, "checksum mismatch in {}", listed("block", places)),
             Self::Marked { places } => {

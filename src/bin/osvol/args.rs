@@ -30,6 +30,9 @@ pub(crate) enum Command {
     Volume(VolumeCommand),
     /// Shows how the daemon and its store are.
     Status,
+    /// A store whose daemon is stopped: checks it, reads it, repairs it, without the daemon and its catalogue.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Writes shell completions to standard output.
     #[command(hide = true)]
     Completions {
@@ -115,6 +118,62 @@ pub(crate) enum VolumeCommand {
         #[arg(long)]
         force: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Checks everything and says what is lost, and whose it is. Changes nothing. Exit code 1 when there is damage,
+    /// 3 when the store cannot be checked.
+    Check {
+        /// Directory of the store.
+        path: PathBuf,
+        /// Read all data as well, and compare its checksums.
+        #[arg(long)]
+        data: bool,
+    },
+    /// Lists what is in a store: images, volumes, snapshots, layers, checkpoints, segments.
+    Dump {
+        /// Directory of the store.
+        path: PathBuf,
+        /// Only this volume (a name or an id) or snapshot (VOLUME/SNAPSHOT or an id) and its layers.
+        #[arg(long, value_name = "VOLUME")]
+        volume: Option<String>,
+        /// Also every record of the logs.
+        #[arg(long)]
+        records: bool,
+    },
+    /// Builds a new store of all that is sound. The damaged one is not changed; what is lost reads as errors.
+    Repair {
+        /// Directory of the damaged store.
+        path: PathBuf,
+        /// Directory of the new store. It must not be there yet.
+        #[arg(long, value_name = "NEWPATH")]
+        to: PathBuf,
+    },
+    /// Writes a volume or snapshot to a new file.
+    Export {
+        /// Directory of the store.
+        path: PathBuf,
+        /// Volume (a name or an id) or snapshot (VOLUME/SNAPSHOT or an id).
+        volume: String,
+        /// The file. It must not be there yet.
+        file: PathBuf,
+        /// Format of the file.
+        #[arg(long, value_enum, default_value_t = DiskFormat::Raw)]
+        format: DiskFormat,
+        /// Go on where data is lost: zeros are written there, and the ranges are listed. Exit code 1 if there were any.
+        #[arg(long, visible_alias = "zero-damage")]
+        skip_damage: bool,
+    },
+}
+
+/// What an exported disk is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiskFormat {
+    /// Byte for byte the disk, with holes.
+    Raw,
+    /// QEMU's copy-on-write format.
+    Qcow2,
 }
 
 #[cfg(test)]

@@ -28,6 +28,12 @@ pub(crate) enum Failure {
     /// A name in the command line.
     #[error("{0:?} is neither a name nor an id")]
     BadName(String),
+    /// A store holds damage, which was told on standard output.
+    #[error("{0}")]
+    Damage(String),
+    /// A store that cannot be read, or a file that cannot be written from it.
+    #[error("{}", store_words(.0))]
+    Store(#[from] cow::Error),
     /// Standard output was closed by whoever reads it, who has seen enough.
     #[error("standard output is closed")]
     OutputClosed,
@@ -54,12 +60,15 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::BadName(_) => 2,
+            Self::Store(error) if !matches!(error.kind(), cow::Kind::Corrupt { .. }) => 3,
             Self::Refused(_)
             | Self::Connect { .. }
             | Self::Broken { .. }
             | Self::Protocol { .. }
             | Self::File { .. }
             | Self::NotAnImage { .. }
+            | Self::Damage(_)
+            | Self::Store(_)
             | Self::OutputClosed
             | Self::Output(_) => 1,
         }
@@ -81,7 +90,12 @@ impl Failure {
             Self::Broken { .. } => vec!["see osvold's log (journalctl -u osvold)".to_owned()],
             Self::Protocol { .. } => vec!["check --control and OSVOL_CONTROL".to_owned()],
             Self::BadName(_) => vec!["a name is made of letters, digits, '.', '_' and '-'".to_owned()],
-            Self::File { .. } | Self::NotAnImage { .. } | Self::OutputClosed | Self::Output(_) => Vec::new(),
+            Self::Store(error) => store_action(error.kind()).map(str::to_owned).into_iter().collect(),
+            Self::File { .. }
+            | Self::NotAnImage { .. }
+            | Self::Damage(_)
+            | Self::OutputClosed
+            | Self::Output(_) => Vec::new(),
         }
     }
 
@@ -97,6 +111,25 @@ impl Failure {
                 "nestedErrors": [],
             }),
         }
+    }
+}
+
+/// An error of the store with the system's reason.
+fn store_words(error: &cow::Error) -> String {
+    match std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>()) {
+        Some(source) => format!("cannot {error}: {}", reason(source)),
+        None => error.to_string(),
+    }
+}
+
+fn store_action(kind: cow::Kind) -> Option<&'static str> {
+    match kind {
+        cow::Kind::Corrupt { .. } => Some(
+            "`osvol store check --data` says what else is lost; --skip-damage goes on and lists what it leaves out",
+        ),
+        cow::Kind::Exists => Some("give a name that is not taken: nothing is ever overwritten"),
+        cow::Kind::Format => Some("give the directory that osvold has as `state` (it holds a file STORE)"),
+        _ => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! osvol: the command line of osvold.
 //!
 //! It opens image files itself, with the rights of whoever runs it, and talks to the daemon over its control socket
-//! alone. Exit codes: 0 done, 1 refused or failed, 2 the command line itself is wrong.
+//! alone; only `osvol store` reads a store itself, whose daemon is stopped. Exit codes: 0 done, 1 refused or failed, 2
+//! the command line itself is wrong; of `osvol store` 1 means damage, and 3 that the store cannot be read.
 
 mod args;
 mod client;
@@ -43,6 +44,7 @@ fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         Command::Image(command) => commands::image::run(command, &client, output),
         Command::Volume(command) => commands::volume::run(command, &client, output),
         Command::Status => commands::status::run(&client, output),
+        Command::Store(command) => commands::store::run(command, output),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { directory } => generate::man(directory),
     }

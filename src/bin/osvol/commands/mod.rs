@@ -2,6 +2,7 @@
 
 pub(crate) mod image;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod volume;
 
 use crate::failure::Failure;
