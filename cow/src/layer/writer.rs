@@ -231,9 +231,9 @@ impl Layer {
         }
         let number = writer.next_segment;
         let path = segment_path(&self.dir, number);
-        let file = self.context.disk.create(&path).map_err(|error| Error::io("create", &path, error))?;
         // Whatever happens now, the number is taken.
         writer.next_segment += 1;
+        let file = self.context.disk.create(&path).map_err(|error| Error::io("create", &path, error))?;
         writer.names_unsynced = true;
         let geometry = &self.context.geometry;
         let (data_offset, blocks) = (geometry.data_offset, geometry.segment_blocks);

@@ -96,9 +96,11 @@ impl Store {
         let placed =
             manifests::create(&self.context, &self.context.images_dir(), &self.context.image_dir(id), &bytes);
         let mut catalogue = self.catalogue.lock();
-        if let Err(error) = placed {
-            self.sweep_content(&catalogue, &manifest.digest);
-            return Err(error);
+        if let Err(failed) = placed {
+            if !failed.unsure {
+                self.sweep_content(&catalogue, &manifest.digest);
+            }
+            return Err(failed.error);
         }
         let entry = ImageEntry { manifest: manifest.clone(), generation: 1, content: Weak::new() };
         catalogue.images.insert(id, entry);

@@ -18,25 +18,39 @@ pub(crate) fn manifest_path(dir: &Path, generation: u64) -> PathBuf {
 
 /// Creates the directory with its first manifest. Durable when it returns. It is made aside and renamed: what is
 /// seen in `parent` is whole and durable, but for its name there.
-pub(crate) fn create(context: &Context, parent: &Path, dir: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn create(
+    context: &Context,
+    parent: &Path,
+    dir: &Path,
+    bytes: &[u8],
+) -> std::result::Result<(), Unreplaced> {
     let disk = &context.disk;
-    let staged = context.staging_path()?;
-    disk.create_dir(&staged).map_err(|error| Error::io("create", &staged, error))?;
-    let made = put(context, &staged, &manifest_path(&staged, 1), bytes)
-        .and_then(|()| disk.rename(&staged, dir).map_err(|error| Error::io("create", dir, error)))
-        .and_then(|()| disk.sync_dir(parent).map_err(|error| Error::io("sync", parent, error)));
-    if made.is_err() {
-        // What cannot be removed now is swept at the next opening, or is there then: the caller heard of an error.
-        drop(remove_tree(context, &staged).or_else(|_| remove_tree(context, dir)));
-    }
-    made
+    let sync_parent = || disk.sync_dir(parent).map_err(|error| Error::io("sync", parent, error));
+    let make = |staged: &Path| {
+        disk.create_dir(staged).map_err(|error| Error::io("create", staged, error))?;
+        put(context, staged, &manifest_path(staged, 1), bytes)?;
+        disk.rename(staged, dir).map_err(|error| Error::io("create", dir, error))?;
+        sync_parent()
+    };
+    let staged = context.staging_path().map_err(|error| Unreplaced { error, unsure: false })?;
+    let Err(error) = make(&staged) else { return Ok(()) };
+    // What cannot be taken back now is swept at the next opening, or is there then.
+    let taken_back =
+        remove_tree(context, &staged).or_else(|_| remove_tree(context, dir).and_then(|()| sync_parent()));
+    Err(Unreplaced { error, unsure: taken_back.is_err() })
 }
 
-/// A manifest that was not replaced.
-pub(super) struct Unreplaced {
+/// A manifest that was not put in its place.
+pub(crate) struct Unreplaced {
     pub error: Error,
-    /// Which one counts is not known: nothing may be built on either until the store is opened anew.
+    /// Whether it counts is not known: nothing may be built on that until the store is opened anew.
     pub unsure: bool,
+}
+
+impl From<Unreplaced> for Error {
+    fn from(failed: Unreplaced) -> Self {
+        failed.error
+    }
 }
 
 /// Puts the manifest after `generation` in its place, then removes the one before it. Durable when it returns.

@@ -81,16 +81,21 @@ impl Store {
         let (above, _) = Layer::open(&self.context, above)?;
         let frozen = open.put_on_top(above)?;
         self.catalogue.lock().layers.insert(frozen.id, Arc::downgrade(&frozen));
-        frozen.flush()?;
+        // Not only the layer that was frozen now: an earlier snapshot may have been cut short before its flush.
+        open.flush()?;
         self.place_snapshot(id, snapshot)
     }
 
     fn place_snapshot(&self, id: SnapshotId, manifest: VolumeManifest) -> Result<SnapshotInfo> {
         let context = &self.context;
         let bytes = manifest.pack(FrameKind::Snapshot, Location { owner: id.0, number: 1 });
-        manifests::create(context, &context.snapshots_dir(), &context.snapshot_dir(id), &bytes)?;
+        let placed = manifests::create(context, &context.snapshots_dir(), &context.snapshot_dir(id), &bytes);
         let told = info(id, &manifest);
-        self.catalogue.lock().snapshots.insert(id, SnapshotEntry { manifest, generation: 1 });
+        // Where it may be there after all, its layers stay.
+        if placed.as_ref().err().is_none_or(|failed| failed.unsure) {
+            self.catalogue.lock().snapshots.insert(id, SnapshotEntry { manifest, generation: 1 });
+        }
+        placed?;
         Ok(told)
     }
 

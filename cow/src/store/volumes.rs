@@ -130,11 +130,14 @@ impl Store {
         // From here on the catalogue knows that image and layers are in use; until here they may have gone.
         self.catalogue.lock().insert_volume(id, manifest)?;
         let placed = manifests::create(context, &context.volumes_dir(), &context.volume_dir(id), &bytes);
-        if let Err(error) = placed {
-            self.catalogue.lock().volumes.remove(&id);
-            return Err(error);
+        let Err(failed) = placed else { return Ok(id) };
+        let mut catalogue = self.catalogue.lock();
+        match catalogue.volumes.get_mut(&id) {
+            // It may be there after all: the layers below it stay.
+            Some(entry) if failed.unsure => entry.doubt(id),
+            _ => drop(catalogue.volumes.remove(&id)),
         }
-        Ok(id)
+        Err(failed.error)
     }
 
     /// Opens a volume, recovering it where that is needed. May take its time: call it where waiting is allowed.
@@ -188,7 +191,8 @@ impl Store {
     /// A frozen layer, open once however many volumes lie on it.
     fn shared_layer(&self, id: LayerId) -> Result<Arc<Layer>> {
         let _sharing = self.sharing.lock();
-        if let Some(layer) = self.catalogue.lock().layers.get(&id).and_then(std::sync::Weak::upgrade) {
+        let open = self.catalogue.lock().layers.get(&id).and_then(std::sync::Weak::upgrade);
+        if let Some(layer) = open.filter(|layer| !layer.is_poisoned()) {
             return Ok(layer);
         }
         let (layer, _) = Layer::open(&self.context, id)?;
@@ -265,11 +269,7 @@ impl Store {
             }
             Err(failed) => {
                 if failed.unsure {
-                    let fault = format!("volume {volume}: its manifest is in doubt; open the store anew");
-                    if let Some(open) = &entry.open {
-                        open.poison();
-                    }
-                    (entry.manifest, entry.fault) = (Err(fault.clone()), Some(fault));
+                    entry.doubt(volume);
                 }
                 Err(failed.error)
             }
@@ -294,6 +294,17 @@ impl Store {
             let bytes = disk.open(&path, false).and_then(|file| file.allocated_bytes());
             Ok(sum + bytes.map_err(|error| Error::io("stat", &path, error))?)
         })
+    }
+}
+
+impl VolumeEntry {
+    /// Which manifest counts is not known any more: nothing is read or written until the store is opened anew.
+    fn doubt(&mut self, id: VolumeId) {
+        let fault = format!("volume {id}: its manifest is in doubt; open the store anew");
+        if let Some(open) = &self.open {
+            open.poison();
+        }
+        (self.manifest, self.fault) = (Err(fault.clone()), Some(fault));
     }
 }
 

@@ -44,6 +44,13 @@ pub(crate) struct Stack {
     pub image: Option<Arc<Image>>,
 }
 
+impl Stack {
+    /// A layer whose sync or record failed. A frozen one may be it: a snapshot freezes before it syncs.
+    fn poisoned(&self) -> Option<&Arc<Layer>> {
+        std::iter::once(&self.top).chain(&self.below).find(|layer| layer.is_poisoned())
+    }
+}
+
 /// Whether a range holds blocks of its own or reads from below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allocation {
@@ -78,7 +85,7 @@ impl Volume {
     /// Whether an earlier failed write or sync forbids writing until the volume is opened anew.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
-        self.stack().top.is_poisoned()
+        self.stack().poisoned().is_some()
     }
 
     /// Nothing more is written, for the reason that the caller reports.
@@ -193,6 +200,9 @@ impl Volume {
     fn changing<T>(&self, change: impl FnOnce(&Stack, &mut WriteGuard<'_>) -> Result<T>) -> Result<T> {
         loop {
             let stack = self.stack();
+            if let Some(layer) = stack.poisoned() {
+                return Err(layer.poison_error());
+            }
             if let Some(mut guard) = stack.top.write_guard()? {
                 return change(&stack, &mut guard);
             }

@@ -8,7 +8,7 @@ use cow::{
 };
 
 use super::{
-    check::{self, Wrong, open, read_tags, recover, whole},
+    check::{self, Wrong, open, read_tags, recover},
     model::{End, Image, Model, Pending, Presence, Snapshot, Volume as VolumeModel},
     small_geometry,
     tags::{self, SECTOR, Tag},
@@ -78,6 +78,10 @@ pub struct History {
     pub tally: Tally,
     /// What was done, for the report of a failure.
     log: Vec<String>,
+    /// The armed fault is one of syncs.
+    sync_fault: bool,
+    /// The volume that is being closed.
+    closing: Option<usize>,
 }
 
 /// Why an operation did not end well.
@@ -137,6 +141,8 @@ impl History {
             names: 0,
             tally: Tally::default(),
             log: Vec::new(),
+            sync_fault: false,
+            closing: None,
         }
     }
 
@@ -219,16 +225,21 @@ impl History {
         self.check_forks()?;
         let hits = self.disk.fault_hits();
         self.disk.set_fault(None);
+        if hits > 0 && self.sync_fault {
+            Self::suspect_open_volumes(&mut self.model, &self.handles);
+        }
         self.tally.faults += hits;
+        if self.disk.is_stopped() {
+            return self.crash();
+        }
+        self.disk.stop_at(None);
         match outcome {
-            _ if self.disk.is_stopped() => return self.crash(),
             Ok(()) => {}
             Err(Trouble::Wrong(wrong)) => return Err(wrong),
             Err(Trouble::Refused(error)) if hits > 0 => self.after_fault(&error)?,
             Err(Trouble::Refused(error)) => return Err(format!("refused for no reason: {error:?}")),
             Err(Trouble::Stopped) => return Err("stopped for no reason".to_owned()),
         }
-        self.disk.stop_at(None);
         self.reopen_poisoned()
     }
 
@@ -267,12 +278,24 @@ impl History {
         let times = if self.rng.one_in(4) { 100 } else { 1 };
         let fault = Fault { times, ..Fault::once(op, after, kind) };
         self.note(|| format!("armed {fault:?}"));
+        self.sync_fault = op == Op::Sync;
         self.disk.set_fault(Some(fault));
+    }
+
+    /// A sync has just failed: what was not flushed may be lost, also before the store has written that down.
+    fn suspect_open_volumes(model: &mut Model, handles: &[(usize, Arc<Volume>)]) {
+        handles.iter().for_each(|(volume, _)| model.volumes[*volume].suspect = true);
     }
 
     /// A refused operation changed what it may have changed, and all else is as it was.
     fn after_fault(&mut self, error: &Error) -> Result<(), Wrong> {
         self.note(|| format!("refused: {error:?}"));
+        if let Some(volume) = self.closing.take() {
+            // It is closed, and what was not flushed is as after any failed sync.
+            self.model.volumes[volume].suspect |= self.sync_fault;
+            (self.store, self.handles) = (None, Vec::new());
+            return self.recover_with(End::Kill);
+        }
         match self.model.pending.clone() {
             Pending::Nothing => {}
             Pending::Change { volume, first, tags, .. } => {
@@ -355,11 +378,14 @@ impl History {
                 Err(error) if matches!(error.kind(), Kind::Corrupt { .. }) => {
                     self.note(|| format!("volume {volume} is damaged: {error:?}"));
                     self.tally.damaged += 1;
-                    store
-                        .remove_volume(id)
-                        .map_err(|error| format!("removing a damaged volume: {error:?}"))?;
-                    self.model.volumes[volume].presence = Presence::No;
-                    continue;
+                    if store.remove_volume(id).is_ok() {
+                        self.model.volumes[volume].presence = Presence::No;
+                        continue;
+                    }
+                    // Which of its manifests counts is in doubt: a new process knows.
+                    drop(store);
+                    (self.store, self.handles) = (None, Vec::new());
+                    return self.recover_with(End::Kill);
                 }
                 Err(error) => return Err(format!("reopening a poisoned volume: {error:?}")),
             };
@@ -619,11 +645,12 @@ impl History {
         self.note(|| format!("reclaim volume {volume}"));
         open.reclaim().map_err(|error| self.refused(error))?;
         let sectors = self.model.volumes[volume].sectors.len();
-        let have = whole(&open, 0, sectors)?;
-        if have != self.model.volumes[volume].live() {
-            return Err(Trouble::Wrong("reclaim changed what the volume holds".to_owned()));
+        let have = read_tags(&open, 0, sectors).map_err(|error| self.refused(error))?;
+        let want = self.model.volumes[volume].live();
+        match have.iter().zip(&want).position(|(have, want)| *have != Some(*want)) {
+            Some(at) => Err(Trouble::Wrong(format!("reclaim changed sector {at} of volume {volume}"))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn close_or_reopen(&mut self, volume: usize) -> Outcome {
@@ -632,8 +659,10 @@ impl History {
         }
         self.note(|| format!("close volume {volume}"));
         self.handles.retain(|(at, _)| *at != volume);
+        self.closing = Some(volume);
         let id = self.model.volumes[volume].id.ok_or("no id")?;
         self.store()?.close_volume(id).map_err(|error| self.refused(error))?;
+        self.closing = None;
         self.check_forks()?;
         self.model.flushed(volume);
         Ok(())
@@ -856,6 +885,9 @@ impl History {
     /// The machine has stopped: the process or the power is gone. Then it starts again, and all is compared.
     fn crash(&mut self) -> Result<(), Wrong> {
         self.tally.crashes += 1;
+        if let Some(volume) = self.closing.take() {
+            self.model.volumes[volume].suspect |= self.sync_fault && self.disk.fault_hits() > 0;
+        }
         self.store = None;
         self.handles.clear();
         drop(self.disk.take_forks());
@@ -909,6 +941,9 @@ impl History {
     fn check_forks(&mut self) -> Result<(), Wrong> {
         for fork in self.disk.take_forks() {
             let mut rng = self.rng.split();
+            if fork.fault_hits() > 0 && self.sync_fault {
+                Self::suspect_open_volumes(&mut self.model, &self.handles);
+            }
             for _ in 0..self.plan.cuts_per_fork {
                 self.check_fork(&fork, &mut rng)
                     .map_err(|wrong| format!("crashed at step {} ({:?}): {wrong}", fork.step, fork.op))?;

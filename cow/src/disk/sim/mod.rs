@@ -66,6 +66,12 @@ pub struct Fork {
 }
 
 impl Fork {
+    /// How often the armed fault had struck.
+    #[must_use]
+    pub fn fault_hits(&self) -> u64 {
+        self.state.fault_hits
+    }
+
     /// The machine, stopped at that step.
     #[must_use]
     pub fn disk(&self) -> SimDisk {
