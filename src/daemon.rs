@@ -51,7 +51,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let notifier = Notifier::from_environment();
     let store = open_store(&config.store.path)?;
     let (portals, exports) = export(config, &store)?;
-    let control = Control::new(store.clone(), exports.clone(), &config.images);
+    let control = Control::new(store.clone(), exports.clone(), &config.images)
+        .context("cannot read the golden images")?;
     create_parent(&config.control.socket)?;
     let socket = ControlSocket::bind(&config.control.socket)?;
     let (stop, mut stopped) = watch::channel(false);

@@ -27,6 +27,23 @@ pub struct Collection<T> {
     pub members: Vec<T>,
 }
 
+impl<T> Collection<T> {
+    /// The same page with other members.
+    pub fn map<U>(self, member: impl FnMut(T) -> U) -> Collection<U> {
+        Collection {
+            kind: self.kind,
+            category: self.category,
+            uri: self.uri,
+            start: self.start,
+            count: self.count,
+            total: self.total,
+            next_page_uri: self.next_page_uri,
+            prev_page_uri: self.prev_page_uri,
+            members: self.members.into_iter().map(member).collect(),
+        }
+    }
+}
+
 /// The query of a GET of a collection. `count=-1` means all.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]

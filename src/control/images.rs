@@ -9,7 +9,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use cow::{ImageId, ImageInfo};
+use cow::ImageInfo;
 use http_body_util::channel::{Channel, Sender};
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -29,26 +29,12 @@ impl Control {
         self.blocking(cow::Store::images).await?.map_err(|error| refusals::of_store(&error))
     }
 
-    /// Names of golden images by id.
-    pub(super) async fn image_names(&self) -> Result<resources::ImageNames, Refusal> {
-        Ok(resources::image_names(&self.images().await?))
-    }
-
-    /// A golden image by path, id or name.
-    pub(super) async fn find_image(&self, reference: &str) -> Result<ImageInfo, Refusal> {
-        let images = self.images().await?;
-        let prefix = format!("{}/", api::GOLDEN_IMAGES);
-        let wanted = reference.strip_prefix(&prefix).unwrap_or(reference);
-        let id = wanted.parse::<ImageId>().ok();
-        let same = |image: &&ImageInfo| Some(image.id) == id || image.name.eq_ignore_ascii_case(wanted);
-        if let Some(image) = images.iter().find(same) {
-            return Ok(image.clone());
-        }
-        let near = api::nearest(wanted, images.iter().map(|image| image.name.as_str()));
-        let refusal = Refusal::new(Code::NotFound, format!("there is no golden image {wanted:?}"));
-        Err(match near {
-            Some(near) => refusal.action(format!("did you mean {near:?}?")),
-            None => refusal.action("osvol image list shows what there is"),
+    /// A golden image by path, id or name, as it is now.
+    async fn find_image(&self, reference: &str) -> Result<ImageInfo, Refusal> {
+        let known = self.known.find(reference)?;
+        let found = self.images().await?.into_iter().find(|image| image.id == known.id);
+        found.ok_or_else(|| {
+            Refusal::new(Code::NotFound, format!("golden image {:?} has been removed", known.name))
         })
     }
 }
@@ -85,6 +71,7 @@ pub(super) async fn remove(State(control): State<Arc<Control>>, Path(id): Path<S
         cow::Kind::InUse => in_use(&image.name, image.volumes),
         _ => refusals::of_store(&error),
     })?;
+    control.known.remove(image.id);
     tracing::info!(image = image.name, "golden image removed");
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -111,7 +98,7 @@ pub(super) async fn add(
 ) -> Answer {
     let Query(query) = query?;
     let request = request(&query, text(&headers, header::CONTENT_TYPE))?;
-    if control.images().await?.iter().any(|image| request.name.is_same(&image.name)) {
+    if control.known.is_taken(request.name.as_str()) {
         return Err(Refused(exists(&request.name)));
     }
     let (steps, progress) = watch::channel((Phase::Uploading, 0, 0));
@@ -169,6 +156,7 @@ impl Control {
         let name = request.name.as_str();
         match self.importer.add(request, body, steps).await {
             Ok(info) => {
+                self.known.add(&info);
                 tracing::info!(
                     image = name,
                     bytes = info.size_bytes,

@@ -6,6 +6,7 @@
 mod answer;
 mod exports;
 mod images;
+mod known;
 mod names;
 mod peer;
 pub(crate) mod refusals;

@@ -1,21 +1,13 @@
 //! What the store knows, as resources of the API.
 
-use std::collections::HashMap;
-
 use api::{GoldenImage, Health, OsVolume, Portal, SessionSummary, iso8601};
 use cow::{ImageId, ImageInfo, VolumeInfo};
 
 use super::exports::Exports;
+use super::known::KnownImages;
 
 /// LUN of every OS volume.
 const LUN: u64 = 0;
-
-/// Names of golden images by id.
-pub(super) type ImageNames = HashMap<ImageId, String>;
-
-pub(super) fn image_names(images: &[ImageInfo]) -> ImageNames {
-    images.iter().map(|image| (image.id, image.name.clone())).collect()
-}
 
 pub(super) fn image_uri(id: ImageId) -> String {
     format!("{}/{id}", api::GOLDEN_IMAGES)
@@ -44,7 +36,7 @@ pub(super) fn image(info: ImageInfo) -> GoldenImage {
     }
 }
 
-pub(super) fn volume(info: VolumeInfo, images: &ImageNames, exports: &dyn Exports) -> OsVolume {
+pub(super) fn volume(info: VolumeInfo, images: &KnownImages, exports: &dyn Exports) -> OsVolume {
     let id = info.id.to_string();
     let created = iso8601(info.created_unix_ms);
     let portals = portals(exports);
@@ -68,7 +60,7 @@ pub(super) fn volume(info: VolumeInfo, images: &ImageNames, exports: &dyn Export
         provisioned_bytes: info.size_bytes,
         allocated_bytes: info.allocated_bytes,
         golden_volume_uri: info.image.map(image_uri),
-        image_name: info.image.and_then(|image| images.get(&image).cloned()),
+        image_name: info.image.and_then(|image| images.name_of(image)),
         oe_volume_iqn: iscsi_name.clone(),
         iscsi_name,
         oe_volume_ip: portals.first().map(|portal| portal.address.clone()),
@@ -90,7 +82,7 @@ pub(super) fn health(health: cow::Health) -> (Health, Option<String>) {
     }
 }
 
-fn state(status: Health, sessions: &[SessionSummary]) -> &'static str {
+pub(super) fn state(status: Health, sessions: &[SessionSummary]) -> &'static str {
     match (status, sessions) {
         (Health::Critical, _) => "Failed",
         (_, []) => "Ready",

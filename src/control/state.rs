@@ -6,6 +6,7 @@ use std::time::Instant;
 use cow::Store;
 
 use super::exports::Exports;
+use super::known::KnownImages;
 use super::names::Names;
 use super::refusals;
 use crate::images::Importer;
@@ -16,16 +17,24 @@ pub struct Control {
     pub(super) exports: Arc<dyn Exports>,
     pub(super) importer: Importer,
     pub(super) names: Names,
+    pub(super) known: KnownImages,
     pub(super) since: Instant,
 }
 
 impl Control {
     /// A control API over an open store, ready to be served.
-    #[must_use]
-    pub fn new(store: Arc<Store>, exports: Arc<dyn Exports>, images: &config::Images) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// When the store's golden images cannot be read.
+    pub fn new(
+        store: Arc<Store>,
+        exports: Arc<dyn Exports>,
+        images: &config::Images,
+    ) -> cow::Result<Arc<Self>> {
         let names = Names::new(&store.volumes());
+        let known = KnownImages::new(&store.images()?);
         let importer = Importer::new(store.clone(), images);
-        Arc::new(Self { store, exports, importer, names, since: Instant::now() })
+        Ok(Arc::new(Self { store, exports, importer, names, known, since: Instant::now() }))
     }
 
     /// Asks the store on a thread that may wait for the disk.

@@ -10,11 +10,12 @@ use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use config::Size;
-use cow::{ImageInfo, NewVolume, VolumeId, VolumeInfo};
+use cow::{NewVolume, VolumeId, VolumeInfo};
 use serde::Deserialize;
 
 use super::answer::{Answer, json, parse};
 use super::exports::Withdrawal;
+use super::known::KnownImage;
 use super::state::Control;
 use super::{refusals, resources};
 
@@ -59,10 +60,24 @@ impl Control {
         }
     }
 
-    async fn volume_resource(&self, info: VolumeInfo) -> Result<OsVolume, Refusal> {
-        let images =
-            if info.image.is_some() { self.image_names().await? } else { resources::ImageNames::new() };
-        Ok(resources::volume(info, &images, self.exports.as_ref()))
+    fn volume_resource(&self, info: VolumeInfo) -> OsVolume {
+        resources::volume(info, &self.known, self.exports.as_ref())
+    }
+
+    /// What a list can be filtered and sorted by. Only the volumes of the page asked for become resources.
+    fn volume_field(&self, info: &VolumeInfo, field: &str) -> Option<String> {
+        match field {
+            "name" => Some(info.name.clone()),
+            "id" | "oeVolumeId" => Some(info.id.to_string()),
+            "uri" => Some(format!("{}/{}", api::OS_VOLUMES, info.id)),
+            "imageName" => info.image.and_then(|image| self.known.name_of(image)),
+            "goldenVolumeUri" => info.image.map(resources::image_uri),
+            "created" | "modified" => Some(api::iso8601(info.created_unix_ms)),
+            "oeVolumeIQN" | "iscsiName" => Some(self.exports.target_name(info.id, &info.name)),
+            "status" => Some(resources::health(info.health.clone()).0.to_string()),
+            "state" => Some(self.volume_resource(info.clone()).state),
+            _ => None,
+        }
     }
 }
 
@@ -71,36 +86,21 @@ pub(super) async fn list(
     query: Result<Query<Page>, QueryRejection>,
 ) -> Answer {
     let Query(query) = query?;
-    let images = control.image_names().await?;
     let volumes = control.blocking(cow::Store::volumes).await?;
-    let exports = control.exports.as_ref();
-    let all = volumes.into_iter().map(|info| resources::volume(info, &images, exports)).collect();
     let kind = ("OeVolumeCollection", OsVolume::CATEGORY, api::OS_VOLUMES);
-    let found = page(kind, &query, all, |volume: &OsVolume, field| match field {
-        "name" => Some(volume.name.clone()),
-        "status" => Some(volume.status.to_string()),
-        "state" => Some(volume.state.clone()),
-        "id" | "oeVolumeId" => Some(volume.id.clone()),
-        "uri" => Some(volume.uri.clone()),
-        "oeVolumeIQN" | "iscsiName" => Some(volume.iscsi_name.clone()),
-        "imageName" => volume.image_name.clone(),
-        "goldenVolumeUri" => volume.golden_volume_uri.clone(),
-        "created" => Some(volume.created.clone()),
-        "modified" => Some(volume.modified.clone()),
-        _ => None,
-    });
+    let found = page(kind, &query, volumes, |info, field| control.volume_field(info, field));
     let found = found.map_err(|error| Refusal::new(Code::MalformedRequest, error.to_string()))?;
-    Ok(json(StatusCode::OK, &found))
+    Ok(json(StatusCode::OK, &found.map(|info| control.volume_resource(info))))
 }
 
 pub(super) async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
     let info = control.find_volume(&id).await?;
-    Ok(json(StatusCode::OK, &control.volume_resource(info).await?))
+    Ok(json(StatusCode::OK, &control.volume_resource(info)))
 }
 
 pub(super) async fn storage(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
     let info = control.find_volume(&id).await?;
-    let volume = control.volume_resource(info).await?;
+    let volume = control.volume_resource(info);
     let storage = VolumeStorage {
         name: volume.name,
         provisioned_bytes: volume.provisioned_bytes,
@@ -118,7 +118,7 @@ pub(super) async fn create(
 ) -> Answer {
     let new: NewOsVolume = parse(body)?;
     let image = match &new.golden_image_uri {
-        Some(reference) => Some(control.find_image(reference).await?),
+        Some(reference) => Some(control.known.find(reference)?),
         None => None,
     };
     let size_bytes = new.size.map(|size| size.0);
@@ -143,8 +143,7 @@ pub(super) async fn create(
     control.names.settle(name, info.id);
     control.exports.publish(&info);
     tracing::info!(volume = name, id = %info.id, bytes = info.size_bytes, "volume created");
-    let images = image.into_iter().map(|image| (image.id, image.name)).collect();
-    let volume = resources::volume(info, &images, control.exports.as_ref());
+    let volume = control.volume_resource(info);
     let location = [(header::LOCATION, volume.uri.clone())];
     Ok((location, json(StatusCode::CREATED, &volume)).into_response())
 }
@@ -155,7 +154,7 @@ fn exists(name: &str) -> Refusal {
 }
 
 /// The store checks the same; here the words are better.
-fn check_size(size_bytes: Option<u64>, image: Option<&ImageInfo>) -> Result<(), Refusal> {
+fn check_size(size_bytes: Option<u64>, image: Option<&KnownImage>) -> Result<(), Refusal> {
     let refuse = |message: String| Err(Refusal::new(Code::InvalidValue, message).source("size"));
     match (size_bytes, image) {
         (None, None) => refuse("a volume needs a golden image or a size".to_owned()),
