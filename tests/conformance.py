@@ -25,12 +25,14 @@ from cases import ADDRESS, Cases, enter_namespace  # noqa: E402
 from target import open_target  # noqa: E402
 
 TOOL = os.environ.get("ISCSI_TEST_CU", "iscsi-test-cu")
-TEST_SECONDS = 60
-FAMILY_SECONDS = 120
+# Sanitize.Reset waits a minute when it finds what it looks for.
+TEST_SECONDS = 100
+FAMILY_SECONDS = 200
 VOLUME_MIB = 256
 
 REMOVABLE = "a volume is no removable medium"
 NO_CHAP = "the volume asks for no CHAP"
+NO_ZERO_COUNT = "WSNZ=1: the test sees the refusal and calls itself skipped"
 
 # Tests that skip themselves wholly or partly, and why that is right.
 EXPECTED_SKIPS = {
@@ -40,11 +42,18 @@ EXPECTED_SKIPS = {
     "ReadOnly.": "needs a write-protected LUN",
     "ExtendedCopy.ValidTgtDescr": "its second half is about SPC-3, and VERSION says SPC-4",
     "iSCSICHAP.": NO_CHAP,
+    "WriteSame10.ZeroBlocks": NO_ZERO_COUNT,
+    "WriteSame16.ZeroBlocks": NO_ZERO_COUNT,
 }
 
 # Tests that are wrong for a disk with 512-byte blocks on 4096-byte ones; they run on a 4Kn volume where there is one.
 ONLY_NATIVE = {
     "GetLBAStatus.UnmapSingle": "asks for LBA i+1 and wants i + blocks per physical block as the answer's first LBA",
+}
+
+# Tests of some versions of the suite that no target passes: what they then say, and why.
+BROKEN = {
+    "iSCSITMF.LUNResetSimpleAsync": ("reconnect_succeeded,1", "1.19.0 looks at the answer to a reset that it has not sent yet"),
 }
 
 SKIPPED = re.compile(r"\[SKIPP(?:ED|ING)\]\s*(.*)|^[-0-9 :.]*(.*(?:not implemented|[Ss]kipping|does not support RTPG).*)$", re.M)
@@ -57,7 +66,7 @@ START = "A unit testing framework"
 class Verdict:
     """What a run of the tool said."""
 
-    state: str  # pass, skip, fail, hang, crash
+    state: str  # pass, skip, broken, fail, hang, crash
     note: str = ""
 
 
@@ -113,8 +122,11 @@ class Suite:
         begin = time.monotonic()
         verdict = run_tool(name, urls, seconds)
         why = reason(skips, test)
-        good = verdict.state == "pass" or (verdict.state == "skip" and why)
-        note = f"{verdict.state}, {verdict.note}" if not good else f"skip, {why}" if verdict.state == "skip" else ""
+        said, broken = BROKEN.get(test, ("", None))
+        if verdict.state == "fail" and broken and said in verdict.note and "; " not in verdict.note:
+            verdict, why = Verdict("broken"), broken
+        good = verdict.state == "pass" or (verdict.state in ("skip", "broken") and why)
+        note = "" if verdict.state == "pass" else f"{verdict.state}, {why if good else verdict.note}"
         self.counts[verdict.state] = self.counts.get(verdict.state, 0) + 1
         return good, note, begin
 

@@ -98,8 +98,9 @@ impl LogicalUnit {
         Ok(self.perform(Action::CompareAndWrite { range, fua: self.through(transfer) }, range.len * 2))
     }
 
-    /// WRITE SAME (SBC-3 §5.44): NUMBER OF LOGICAL BLOCKS of zero is to the end of the medium, within MAXIMUM WRITE SAME
-    /// LENGTH. A block of zeros needs no writing.
+    /// WRITE SAME: a NUMBER OF LOGICAL BLOCKS of zero is refused (WSNZ), since "to the end" has no bound. A block of zeros
+    /// needs no writing; any other one is written even with UNMAP=1, since with LBPRZ=1 a deallocated block could
+    /// not read back as it.
     pub(crate) fn write_same(&self, command: Command, data_out: &[Bytes]) -> Decision {
         let Command::WriteSame { lba, blocks, unmap, anchor, no_data } = command else {
             return Err(Sense::new(SenseKey::HardwareError, Asc::INTERNAL_TARGET_FAILURE).into());
@@ -107,13 +108,9 @@ impl LogicalUnit {
         if anchor {
             return Err(Sense::cdb_field(1, Some(4)).into());
         }
-        let blocks = if blocks == 0 { self.blocks.saturating_sub(lba) } else { blocks.into() };
-        let range = self.range(lba, blocks)?;
-        if range.len > WRITE_SAME_BYTES_MAX {
-            return Err(Sense::illegal(Asc::INVALID_FIELD_IN_CDB).into());
-        }
+        let range = self.limited(Transfer { lba, blocks, fua: false }, WRITE_SAME_BYTES_MAX)?;
         if range.len == 0 {
-            return Ok(Plan::Done(Response::good()));
+            return Err(Sense::illegal(Asc::INVALID_FIELD_IN_CDB).into());
         }
         if no_data {
             return Ok(self.perform(Action::Zero { range, deallocate: unmap }, 0));

@@ -98,7 +98,7 @@ impl LogicalUnit {
     /// Block limits (SBC-3 §6.5.3), in logical blocks; the limits are those that commands are checked against.
     fn block_limits(&self, data: &mut Vec<u8>) {
         let blocks = |bytes: u64| u32::try_from(bytes >> self.config.block_size.shift()).unwrap_or(u32::MAX);
-        data.put_u8(0); // WSNZ: zero blocks means to the end
+        data.put_u8(0x01); // WSNZ
         data.put_u8(COMPARE_AND_WRITE_BLOCKS_MAX);
         data.put_u16(u16::try_from(blocks(UNMAP_GRANULARITY_BYTES)).unwrap_or(0)); // optimal transfer length granularity
         data.put_u32(blocks(TRANSFER_BYTES_MAX));

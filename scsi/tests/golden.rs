@@ -55,7 +55,7 @@ fn block_limits() {
     let mut rig = Rig::new();
     let golden = [
         &[0x00, 0xB0, 0x00, 0x3C][..],
-        &[0, 255, 0, 8],              // WSNZ, compare and write, optimal granularity
+        &[0x01, 255, 0, 8],           // WSNZ, compare and write, optimal granularity
         &0x4000_u32.to_be_bytes(),    // maximum transfer length 8 MiB
         &0x0800_u32.to_be_bytes(),    // optimal 1 MiB
         &0x2_0000_u32.to_be_bytes(),  // prefetch
@@ -196,11 +196,13 @@ fn of_a_write_with_too_little_data_the_whole_blocks_are_written() {
 }
 
 #[test]
-fn write_same_of_zero_blocks_is_to_the_end() {
+fn write_same_deallocates_only_for_zeros() {
     let mut rig = Rig::new();
-    let task = rig.task(rig.a, &cdb16(0x93, 0x08, 0xF_FFFF, 0), &[0; 512]);
-    let range = Range { offset: 0xF_FFFF * 512, len: 512 };
+    let range = Range { offset: 8 * 512, len: 4096 };
+    let task = rig.task(rig.a, &cdb16(0x93, 0x08, 8, 8), &[0; 512]);
     assert_eq!(task.action, Action::Zero { range, deallocate: true });
+    let task = rig.task(rig.a, &cdb16(0x93, 0x08, 8, 8), &[0xFF; 512]);
+    assert!(matches!(task.action, Action::WriteSame { .. }));
     assert_eq!(rig.sense(rig.a, &cdb16(0x93, 0x08, 0, 0), &[0; 512]), (5, 0x24, 0));
 }
 
