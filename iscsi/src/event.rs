@@ -110,18 +110,21 @@ impl Cdb {
 
     /// The first sixteen bytes; a shorter CDB is padded with zeros (RFC 7143 §11.3.5).
     #[must_use]
+    #[inline]
     pub const fn head(&self) -> &[u8; 16] {
         &self.head
     }
 
     /// What follows the first sixteen bytes.
     #[must_use]
+    #[inline]
     pub const fn tail(&self) -> &Bytes {
         &self.tail
     }
 
     /// The bytes in one piece: borrowed when there are sixteen.
     #[must_use]
+    #[inline]
     pub fn bytes(&self) -> std::borrow::Cow<'_, [u8]> {
         if self.tail.is_empty() {
             std::borrow::Cow::Borrowed(&self.head)

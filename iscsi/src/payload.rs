@@ -22,6 +22,7 @@ impl Payload {
     }
 
     /// Appends a piece; an empty one is left out.
+    #[inline]
     pub fn push(&mut self, piece: Bytes) {
         if piece.is_empty() {
             return;
@@ -38,6 +39,7 @@ impl Payload {
 
     /// The pieces, in order.
     #[must_use]
+    #[inline]
     pub fn pieces(&self) -> &[Bytes] {
         match &self.0 {
             Pieces::None => &[],
@@ -48,12 +50,14 @@ impl Payload {
 
     /// Bytes in all pieces together.
     #[must_use]
+    #[inline]
     pub fn len_bytes(&self) -> usize {
         self.pieces().iter().map(Bytes::len).sum()
     }
 
     /// Is there no data?
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.pieces().is_empty()
     }

@@ -7,30 +7,35 @@ pub struct SerialNumber(pub u32);
 impl SerialNumber {
     /// The number that follows.
     #[must_use]
+    #[inline]
     pub const fn next(self) -> Self {
         self.add(1)
     }
 
     /// The number `count` further on.
     #[must_use]
+    #[inline]
     pub const fn add(self, count: u32) -> Self {
         Self(self.0.wrapping_add(count))
     }
 
     /// The number `count` back.
     #[must_use]
+    #[inline]
     pub const fn sub(self, count: u32) -> Self {
         Self(self.0.wrapping_sub(count))
     }
 
     /// How many steps lead from `earlier` to `self`.
     #[must_use]
+    #[inline]
     pub const fn since(self, earlier: Self) -> u32 {
         self.0.wrapping_sub(earlier.0)
     }
 
     /// Does `self` come after `other`? Numbers half a circle apart are not after one another.
     #[must_use]
+    #[inline]
     pub const fn is_after(self, other: Self) -> bool {
         let distance = self.since(other);
         distance != 0 && distance < 1 << 31
@@ -38,6 +43,7 @@ impl SerialNumber {
 
     /// Does `self` come before `other`?
     #[must_use]
+    #[inline]
     pub const fn is_before(self, other: Self) -> bool {
         other.is_after(self)
     }

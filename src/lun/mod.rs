@@ -38,7 +38,7 @@ use gate::Gate;
 pub use job::Job;
 pub use pool::BufferPool;
 use saved::SavedReservations;
-pub use store::BlockStore;
+pub use store::{BlockStore, StoreError};
 
 /// The number under which a target has its volume.
 const VOLUME_LUN: u16 = 0;

@@ -25,7 +25,7 @@ pub(super) const WRITE_SLICES: usize = 128;
 
 /// A turn of a connection that took this long was stalled by its store: its commands go to the blocking pool for
 /// `SLOW_TIME`, so that the thread is free for others.
-pub(super) const SLOW_TURN: Duration = Duration::from_millis(20);
+pub(super) const SLOW_TURN: Duration = Duration::from_millis(100);
 /// See `SLOW_TURN`.
 pub(super) const SLOW_TIME: Duration = Duration::from_secs(1);
 

@@ -69,6 +69,7 @@ pub enum Opcode {
 impl Opcode {
     /// The opcode of a header.
     #[must_use]
+    #[inline]
     pub const fn of(bhs: &Bhs) -> Self {
         match bhs[OPCODE] & OPCODE_MASK {
             0x00 => Self::NopOut,
@@ -95,6 +96,7 @@ impl Opcode {
 
     /// The six bits on the wire.
     #[must_use]
+    #[inline]
     pub const fn code(self) -> u8 {
         match self {
             Self::NopOut => 0x00,
@@ -149,12 +151,14 @@ impl Sequence {
 
 /// I bit (RFC 7143 §11.2.1.1).
 #[must_use]
+#[inline]
 pub const fn is_immediate(bhs: &Bhs) -> bool {
     bhs[OPCODE] & IMMEDIATE != 0
 }
 
 /// DataSegmentLength, without padding.
 #[must_use]
+#[inline]
 pub const fn data_segment_bytes(bhs: &Bhs) -> usize {
     u32::from_be_bytes([
         0,
@@ -178,14 +182,17 @@ pub const fn with_data_segment(mut bhs: Bhs, bytes: usize) -> Bhs {
 
 /// Bytes that pad a segment to a multiple of four (RFC 7143 §11.1).
 #[must_use]
+#[inline]
 pub const fn padding(bytes: usize) -> usize {
     bytes.wrapping_neg() & 3
 }
 
+#[inline]
 pub(super) const fn total_ahs_bytes(bhs: &Bhs) -> usize {
     bhs[TOTAL_AHS_LENGTH] as usize * 4
 }
 
+#[inline]
 pub(super) fn new(opcode: Opcode, flags: u8) -> Bhs {
     let mut bhs = [0; BHS_BYTES];
     bhs[OPCODE] = opcode.code();
@@ -194,32 +201,39 @@ pub(super) fn new(opcode: Opcode, flags: u8) -> Bhs {
 }
 
 /// Reads a field of fixed place and size; the compiler knows both, so no check can fail.
+#[inline]
 pub(super) fn field<const N: usize>(bhs: &Bhs, offset: usize) -> [u8; N] {
     let mut bytes = [0; N];
     bytes.copy_from_slice(&bhs[offset..offset + N]);
     bytes
 }
 
+#[inline]
 pub(super) fn put<const N: usize>(bhs: &mut Bhs, offset: usize, bytes: [u8; N]) {
     bhs[offset..offset + N].copy_from_slice(&bytes);
 }
 
+#[inline]
 pub(super) fn u16_at(bhs: &Bhs, offset: usize) -> u16 {
     u16::from_be_bytes(field(bhs, offset))
 }
 
+#[inline]
 pub(super) fn u32_at(bhs: &Bhs, offset: usize) -> u32 {
     u32::from_be_bytes(field(bhs, offset))
 }
 
+#[inline]
 pub(super) fn serial(bhs: &Bhs, offset: usize) -> SerialNumber {
     SerialNumber(u32_at(bhs, offset))
 }
 
+#[inline]
 pub(super) fn put_u16(bhs: &mut Bhs, offset: usize, value: u16) {
     put(bhs, offset, value.to_be_bytes());
 }
 
+#[inline]
 pub(super) fn put_u32(bhs: &mut Bhs, offset: usize, value: u32) {
     put(bhs, offset, value.to_be_bytes());
 }

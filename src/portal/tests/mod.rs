@@ -1,0 +1,263 @@
+//! Portals on loopback: a small initiator, and a store in memory that stalls when a test wants it to.
+
+mod client;
+mod store;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use iscsi::wire::{AsyncEvent, AsyncMessage, NopIn, Opcode, ScsiResponsePdu};
+use iscsi::{IscsiName, LoginStatus, TaskManagementFunction};
+use scsi::UnitConfig;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{PortalConfig, Portals, bind};
+use crate::exports::{Access, Directory};
+use crate::lun::{Lun, LunConfig};
+use client::Client;
+use store::StallingStore;
+
+const TARGET: &str = "iqn.2026-01.test:disk";
+const SOON: Duration = Duration::from_secs(5);
+/// Long enough for what must not happen to happen.
+const A_WHILE: Duration = Duration::from_millis(150);
+
+struct Rig {
+    directory: Arc<Directory>,
+    portals: Portals,
+    store: Arc<StallingStore>,
+    address: SocketAddr,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with_access(IpAddr::V4(Ipv4Addr::LOCALHOST), Access::default())
+    }
+
+    fn with_access(ip: IpAddr, access: Access) -> Self {
+        let directory = Directory::new();
+        let store = Arc::new(StallingStore::default());
+        let opened = store.clone();
+        let open = move || {
+            let unit = UnitConfig::volume([7; 16], TARGET, 0);
+            Ok(Lun::open(LunConfig { unit, reservations: None }, opened.clone())?)
+        };
+        directory.add(name(TARGET), access, Box::new(open));
+        let listener = bind(SocketAddr::new(ip, 0)).unwrap();
+        let portals = Portals::serve(vec![listener], directory.clone(), PortalConfig::default()).unwrap();
+        let address = portals.listening()[0];
+        Self { directory, portals, store, address }
+    }
+
+    async fn log_in(&self, isid: u8) -> Client {
+        let mut client = Client::connect(self.address).await;
+        assert_eq!(client.log_in(TARGET, isid).await, LoginStatus::Success.class_and_detail());
+        client.clear_attention().await;
+        client
+    }
+
+    fn sessions(&self) -> usize {
+        self.directory.sessions(&name(TARGET)).len()
+    }
+}
+
+fn name(text: &str) -> IscsiName {
+    IscsiName::parse(text).unwrap()
+}
+
+/// Waits for something that another task brings about.
+async fn until(what: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !what() {
+        assert!(begin.elapsed() < SOON, "did not happen in time");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_is_read() {
+    let rig = Rig::new();
+    let mut client = rig.log_in(1).await;
+    let data: Vec<u8> = (0..39_936u32).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    assert_eq!(client.write(3, &data).await, 0);
+    assert_eq!(client.read(3, data.len()).await, data);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_ipv6() {
+    let rig = Rig::with_access(IpAddr::V6(Ipv6Addr::LOCALHOST), Access::default());
+    let mut client = rig.log_in(1).await;
+    assert_eq!(client.read(0, 512).await, [0; 512]);
+    let mut discoverer = Client::connect(rig.address).await;
+    assert_eq!(
+        discoverer.discover().await,
+        format!("TargetName={TARGET}\0TargetAddress={},1\0", rig.address)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_log_in_discovers_nothing() {
+    let access = Access { initiators: vec![name("iqn.2026-01.test:other")], ..Access::default() };
+    let rig = Rig::with_access(IpAddr::V4(Ipv4Addr::LOCALHOST), access);
+    let mut client = Client::connect(rig.address).await;
+    assert_eq!(client.log_in(TARGET, 1).await, LoginStatus::AuthorizationFailure.class_and_detail());
+    assert_eq!(Client::connect(rig.address).await.discover().await, "");
+    let mut client = Client::connect(rig.address).await;
+    assert_eq!(client.log_in("iqn.2026-01.test:none", 1).await, LoginStatus::NotFound.class_and_detail());
+}
+
+/// COMPAT L13: the new session begins when the old one's write can have no effect any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reinstated_session_waits_for_the_writes_of_the_old_one() {
+    let rig = Rig::new();
+    let mut old = rig.log_in(1).await;
+    rig.store.stall();
+    old.send_write(0, &[0xaa; 4096]).await;
+    until(|| rig.store.stalled_calls() == 1).await;
+    let mut new = Client::connect(rig.address).await;
+    assert!(timeout(A_WHILE, new.log_in(TARGET, 1)).await.is_err(), "the old write is still under way");
+    rig.store.resume();
+    assert_eq!(timeout(SOON, new.log_in_answer()).await.unwrap(), [0, 0]);
+    assert_eq!(rig.store.writes_done(), 1, "it landed before the answer, not after");
+    new.clear_attention().await;
+    assert_eq!(new.read(0, 4096).await, [0xaa; 4096]);
+    assert!(old.is_at_end().await);
+    assert_eq!(rig.sessions(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_isid_is_a_session_beside_the_first() {
+    let rig = Rig::new();
+    let mut first = rig.log_in(1).await;
+    let mut second = rig.log_in(2).await;
+    assert_eq!(rig.sessions(), 2);
+    assert_eq!(first.write(0, &[1; 512]).await, 0);
+    assert_eq!(second.read(0, 512).await, [1; 512]);
+    drop(first);
+    until(|| rig.sessions() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_session_is_there_until_its_writes_have_ended() {
+    let rig = Rig::new();
+    let mut client = rig.log_in(1).await;
+    rig.store.stall();
+    client.send_write(0, &[1; 512]).await;
+    until(|| rig.store.stalled_calls() == 1).await;
+    drop(client);
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(rig.sessions(), 1);
+    rig.store.resume();
+    until(|| rig.sessions() == 0).await;
+}
+
+/// COMPAT P3.
+#[tokio::test(flavor = "multi_thread")]
+async fn pings_are_answered_while_the_store_stalls() {
+    let rig = Rig::new();
+    let mut client = rig.log_in(1).await;
+    rig.store.stall();
+    for _ in 0..64 {
+        client.send_write(0, &[1; 512]).await;
+    }
+    for _ in 0..3 {
+        client.ping().await;
+        let pdu = timeout(Duration::from_secs(1), client.receive()).await.unwrap();
+        assert_eq!(Opcode::of(&pdu.bhs), Opcode::NopIn);
+        assert_eq!(pdu.data, "ping");
+        assert_eq!(NopIn::parse(&pdu.bhs).initiator_task_tag, client.last_tag());
+    }
+    rig.store.resume();
+    for _ in 0..64 {
+        assert_eq!(Opcode::of(&client.receive().await.bhs), Opcode::ScsiResponse);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logical_unit_reset_waits_for_the_writes_of_other_sessions() {
+    let rig = Rig::new();
+    let mut writer = rig.log_in(1).await;
+    let mut resetter = rig.log_in(2).await;
+    rig.store.stall();
+    writer.send_write(0, &[1; 512]).await;
+    until(|| rig.store.stalled_calls() == 1).await;
+    resetter.send_task_management(TaskManagementFunction::LogicalUnitReset).await;
+    assert!(timeout(A_WHILE, resetter.receive()).await.is_err());
+    rig.store.resume();
+    let pdu = timeout(SOON, resetter.receive()).await.unwrap();
+    assert_eq!(Opcode::of(&pdu.bhs), Opcode::TaskManagementResponse);
+    assert_eq!(rig.store.writes_done(), 1);
+    // The aborted write is never answered; the next command tells of the reset (SPC-4: 29h/03h).
+    let pdu = writer.test_unit_ready().await;
+    assert_eq!(ScsiResponsePdu::parse(&pdu.bhs).status, 2);
+    assert_eq!(pdu.data[2 + 12], 0x29);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_in_use_is_removed_by_force_only() {
+    let rig = Rig::new();
+    let mut client = rig.log_in(1).await;
+    let in_use = rig.directory.remove(&name(TARGET), false).await.unwrap_err();
+    assert_eq!(in_use.0[0].initiator, name(client::INITIATOR));
+    assert_eq!(client.read(0, 512).await, [0; 512]);
+    rig.directory.remove(&name(TARGET), true).await.unwrap();
+    assert!(client.is_at_end().await);
+    assert_eq!(rig.sessions(), 0);
+    assert_eq!(Arc::strong_count(&rig.store), 1, "the store is let go");
+    let mut client = Client::connect(rig.address).await;
+    assert_eq!(client.log_in(TARGET, 1).await, LoginStatus::NotFound.class_and_detail());
+}
+
+/// COMPAT L18.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_silent_connections_do_not_delay_a_login() {
+    let rig = Rig::new();
+    let mut silent = Vec::new();
+    for _ in 0..1000 {
+        silent.push(TcpStream::connect(rig.address).await.unwrap());
+    }
+    let begin = Instant::now();
+    let mut client = rig.log_in(1).await;
+    assert_eq!(client.read(0, 512).await, [0; 512]);
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_asks_for_a_logout_and_frees_the_port() {
+    let rig = Rig::new();
+    let mut client = rig.log_in(1).await;
+    let (address, stop) = (rig.address, tokio::spawn(rig.portals.stop(SOON)));
+    let message = AsyncMessage::parse(&timeout(SOON, client.receive()).await.unwrap().bhs);
+    assert_eq!((message.event, message.parameter3), (AsyncEvent::RequestLogout, 5));
+    client.log_out().await;
+    assert_eq!(Opcode::of(&client.receive().await.bhs), Opcode::LogoutResponse);
+    timeout(SOON, stop).await.unwrap().unwrap();
+    assert!(client.is_at_end().await);
+    assert!(TcpStream::connect(address).await.is_err());
+    bind(address).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_log_out_is_cut_off_after_the_grace() {
+    let rig = Rig::new();
+    let mut client = rig.log_in(1).await;
+    timeout(SOON, rig.portals.stop(Duration::from_millis(50))).await.unwrap();
+    client.receive().await;
+    assert!(client.is_at_end().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_logins_leave_nothing_behind() {
+    let rig = Rig::new();
+    for round in 0..1000u32 {
+        let mut client = Client::connect(rig.address).await;
+        assert_eq!(client.log_in(TARGET, 1).await, [0, 0]);
+        if round % 2 == 0 {
+            client.log_out().await;
+        }
+    }
+    until(|| rig.sessions() == 0).await;
+    assert_eq!(rig.directory.session_count(), 0);
+}

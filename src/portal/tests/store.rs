@@ -1,0 +1,118 @@
+//! A store in memory that stalls.
+
+use cow::{Kind, Wait};
+use parking_lot::{Condvar, Mutex};
+use scsi::{StatusRun, Usage};
+
+use crate::lun::BlockStore;
+
+type Result<T> = std::result::Result<T, crate::lun::StoreError>;
+
+const SIZE: usize = 1 << 20;
+
+pub(super) struct StallingStore {
+    state: Mutex<State>,
+    resumed: Condvar,
+}
+
+struct State {
+    bytes: Vec<u8>,
+    stalls: bool,
+    stalled_calls: usize,
+    writes_done: usize,
+}
+
+impl Default for StallingStore {
+    fn default() -> Self {
+        let state = State { bytes: vec![0; SIZE], stalls: false, stalled_calls: 0, writes_done: 0 };
+        Self { state: Mutex::new(state), resumed: Condvar::new() }
+    }
+}
+
+impl StallingStore {
+    pub(super) fn stall(&self) {
+        self.state.lock().stalls = true;
+    }
+
+    pub(super) fn resume(&self) {
+        self.state.lock().stalls = false;
+        self.resumed.notify_all();
+    }
+
+    pub(super) fn stalled_calls(&self) -> usize {
+        self.state.lock().stalled_calls
+    }
+
+    pub(super) fn writes_done(&self) -> usize {
+        self.state.lock().writes_done
+    }
+
+    fn with<T>(&self, wait: Wait, work: impl FnOnce(&mut State) -> T) -> Result<T> {
+        let mut state = self.state.lock();
+        if state.stalls && wait == Wait::No {
+            return Err(crate::lun::StoreError(Kind::WouldBlock));
+        }
+        state.stalled_calls += usize::from(state.stalls);
+        while state.stalls {
+            self.resumed.wait(&mut state);
+        }
+        Ok(work(&mut state))
+    }
+}
+
+fn range(offset: u64, len: usize) -> std::ops::Range<usize> {
+    let offset = usize::try_from(offset).unwrap();
+    offset..offset + len
+}
+
+impl BlockStore for StallingStore {
+    fn size_bytes(&self) -> u64 {
+        SIZE as u64
+    }
+
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8], wait: Wait) -> Result<()> {
+        self.with(wait, |state| out.copy_from_slice(&state.bytes[range(offset, out.len())]))
+    }
+
+    fn write(&self, offset: u64, data: &[&[u8]], wait: Wait) -> Result<()> {
+        self.with(wait, |state| {
+            let data = data.concat();
+            state.bytes[range(offset, data.len())].copy_from_slice(&data);
+            state.writes_done += 1;
+        })
+    }
+
+    fn write_atomic(&self, offset: u64, data: &[&[u8]], wait: Wait) -> Result<()> {
+        self.write(offset, data, wait)
+    }
+
+    fn compare_and_write(&self, _: u64, _: &[u8], _: &[u8], wait: Wait) -> Result<Option<u64>> {
+        self.with(wait, |_| None)
+    }
+
+    fn update(&self, offset: u64, bytes: u64, wait: Wait, change: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+        self.with(wait, |state| change(&mut state.bytes[range(offset, usize::try_from(bytes).unwrap())]))
+    }
+
+    fn trim(&self, _: u64, _: u64, wait: Wait) -> Result<()> {
+        self.with(wait, |_| ())
+    }
+
+    fn write_zeroes(&self, _: u64, _: u64, wait: Wait) -> Result<()> {
+        self.with(wait, |_| ())
+    }
+
+    fn block_status(&self, _: u64, bytes: u64) -> Result<Vec<StatusRun>> {
+        Ok(vec![StatusRun { len: bytes, mapped: true }])
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.with(Wait::Yes, |_| ())
+    }
+
+    fn reclaim(&self) {}
+}
