@@ -45,7 +45,7 @@ use crate::{
     },
     ids::{BootId, LayerId},
     index::Place,
-    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, RECORD_BLOCKS_MAX, SEGMENT_DATA_OFFSET},
+    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, RECORD_BLOCKS_MAX},
 };
 
 /// Name of the file that says that a sync of the layer failed.
@@ -217,7 +217,7 @@ impl Opener<'_> {
         let file = self.context.disk.open(&path, true).map_err(|error| Error::io("open", &path, error))?;
         // The records of a sealed segment are all in the checkpoint: its header is enough.
         let sealed = known.is_some_and(|known| known.end_offset == SEALED_END);
-        let mut summary = vec![0; if sealed { BLOCK_LEN } else { SEGMENT_DATA_OFFSET as usize }];
+        let mut summary = vec![0; BLOCK_LEN];
         let read =
             file.read_at(0, &mut summary, Wait::Yes).map_err(|error| Error::io("read", &path, error))?;
         summary.truncate(read);
@@ -247,7 +247,11 @@ impl Opener<'_> {
                 map.add(make).ok_or_else(|| self.damaged("it has more segments than a layer can have"))?
             }
         };
-        summary.truncate(header.data_offset as usize);
+        if !sealed {
+            summary.resize(header.data_offset as usize, 0);
+            let rest = segment.file.read_at(BLOCK_LEN as u64, &mut summary[BLOCK_LEN..], Wait::Yes);
+            summary.truncate(BLOCK_LEN + rest.map_err(|error| Error::io("read", &path, error))?);
+        }
         let salt = record::segment_salt(self.id, number);
         let from = known.map_or(HEADER_BYTES, |known| known.end_offset);
         let chain = known.map_or(chain, |known| known.chain);

@@ -108,7 +108,8 @@ pub(super) fn newest(context: &Context, dir: &Path) -> Result<Option<(u64, Vec<u
     let path = manifest_path(dir, generation);
     let io = |error| Error::io("read", &path, error);
     let file = context.disk.open(&path, false).map_err(io)?;
-    let mut bytes = vec![0; MANIFEST_BYTES_MAX];
+    let length = file.len().map_err(io)?.min(MANIFEST_BYTES_MAX as u64);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(MANIFEST_BYTES_MAX)];
     let read = file.read_at(0, &mut bytes, Wait::Yes).map_err(io)?;
     bytes.truncate(framed_bytes(&bytes[..read]).unwrap_or(read).min(read));
     Ok(Some((generation, bytes)))

@@ -32,12 +32,12 @@ pub struct Plan {
 impl Plan {
     /// Crashes, and nothing else that goes wrong.
     pub fn crashes() -> Self {
-        Self { operations: 60, fork_one_in: 6, cuts_per_fork: 3, crash_one_in: 12, fault_one_in: 0 }
+        Self { operations: 60, fork_one_in: 6, cuts_per_fork: 4, crash_one_in: 12, fault_one_in: 0 }
     }
 
     /// Calls that fail, and crashes.
     pub fn faults() -> Self {
-        Self { fork_one_in: 12, fault_one_in: 5, ..Self::crashes() }
+        Self { fork_one_in: 10, fault_one_in: 5, ..Self::crashes() }
     }
 }
 
