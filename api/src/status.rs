@@ -16,6 +16,9 @@ pub struct DaemonStatus {
     pub uptime_seconds: u64,
     /// The worst health of any volume, and of the store.
     pub status: Health,
+    /// What stands behind a health that is not OK.
+    #[serde(default)]
+    pub status_reason: Option<String>,
     /// Directory of the store.
     pub store: String,
     /// File system under the store.

@@ -156,7 +156,6 @@ impl Control {
         let name = request.name.as_str();
         match self.importer.add(request, body, steps).await {
             Ok(info) => {
-                self.known.add(&info);
                 tracing::info!(
                     image = name,
                     bytes = info.size_bytes,
@@ -233,6 +232,7 @@ async fn tell(
         silent = 0;
         told = Some((phase, done_bytes));
         if sender.send_data(line(&Progress::Step { phase, done_bytes, total_bytes })).await.is_err() {
+            tracing::warn!("golden image not added: the client went away");
             return;
         }
     }

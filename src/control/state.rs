@@ -15,9 +15,9 @@ use crate::images::Importer;
 pub struct Control {
     pub(super) store: Arc<Store>,
     pub(super) exports: Arc<dyn Exports>,
-    pub(super) importer: Importer,
+    pub(super) importer: Arc<Importer>,
     pub(super) names: Names,
-    pub(super) known: KnownImages,
+    pub(super) known: Arc<KnownImages>,
     pub(super) since: Instant,
 }
 
@@ -32,8 +32,9 @@ impl Control {
         images: &config::Images,
     ) -> cow::Result<Arc<Self>> {
         let names = Names::new(&store.volumes());
-        let known = KnownImages::new(&store.images()?);
-        let importer = Importer::new(store.clone(), images);
+        let known = Arc::new(KnownImages::new(&store.images()?));
+        let added = known.clone();
+        let importer = Importer::new(store.clone(), images, Box::new(move |image| added.add(image)));
         Ok(Arc::new(Self { store, exports, importer, names, known, since: Instant::now() }))
     }
 

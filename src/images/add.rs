@@ -42,24 +42,29 @@ pub struct Importer {
     convert_time_max: Duration,
     size_max: u64,
     running: Semaphore,
+    added: Box<Added>,
 }
+
+/// Hears of each image that is there, even when nobody waits for the answer any more.
+pub type Added = dyn Fn(&ImageInfo) + Send + Sync;
 
 impl Importer {
     /// An importer with the limits of the configuration.
     #[must_use]
-    pub fn new(store: Arc<Store>, config: &config::Images) -> Self {
-        Self {
+    pub fn new(store: Arc<Store>, config: &config::Images, added: Box<Added>) -> Arc<Self> {
+        Arc::new(Self {
+            added,
             store,
             qemu_img: config.qemu_img.clone(),
             convert_time_max: config.convert_time_max.as_std(),
             size_max: config.size_max.bytes(),
             running: Semaphore::new(config.concurrent_max),
-        }
+        })
     }
 
     /// Adds an image. All or nothing: when this fails, or is dropped, nothing is left behind.
     pub async fn add(
-        &self,
+        self: &Arc<Self>,
         request: &AddImage,
         body: Body,
         steps: &watch::Sender<Step>,
@@ -149,21 +154,22 @@ impl Importer {
 
     /// Hashes it, makes it durable, and gives it its place.
     async fn seal(
-        &self,
+        self: &Arc<Self>,
         import: Import,
         format: &'static str,
         steps: &watch::Sender<Step>,
     ) -> Result<ImageInfo, Refusal> {
         let cancelled = CancelOnDrop::default();
-        let (store, steps, flag) = (self.store.clone(), steps.clone(), cancelled.0.clone());
+        let (importer, steps, flag) = (self.clone(), steps.clone(), cancelled.0.clone());
         let sealing = tokio::task::spawn_blocking(move || {
-            store.finish_import(import, format, &mut |done, total| {
+            let sealed = importer.store.finish_import(import, format, &mut |done, total| {
                 steps.send_replace((Phase::Sealing, done, total));
                 match flag.load(Ordering::Relaxed) {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 }
-            })
+            });
+            sealed.inspect(|info| (importer.added)(info))
         });
         let sealed = sealing.await.map_err(|error| refusals::internal("sealing the image", &error))?;
         sealed.map_err(|error| refusals::of_image(&error))

@@ -16,5 +16,5 @@ mod sniff;
 mod staging;
 
 pub(crate) use add::Step;
-pub use add::{AddImage, Importer};
+pub use add::{AddImage, Added, Importer};
 pub use staging::{BodyFraming, RequestedFormat};

@@ -26,6 +26,14 @@ fn counted(count: u64, what: &str) -> String {
     }
 }
 
+/// `OK`, or a health that is not, with its reason.
+fn health(health: api::Health, reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) => format!("{health} ({reason})"),
+        None => health.to_string(),
+    }
+}
+
 /// `label:   value` lines that line up.
 fn facts(facts: &[(&str, String)]) -> String {
     let width = facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0) + 1;

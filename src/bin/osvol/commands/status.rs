@@ -3,7 +3,7 @@
 use api::{DaemonStatus, Portal};
 use config::Size;
 
-use super::{counted, facts};
+use super::{counted, facts, health};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -20,7 +20,7 @@ pub(crate) fn run(client: &Client, output: &Output) -> Result<(), Failure> {
             "Daemon",
             format!("osvold {}, process {}, up {}", status.version, status.pid, up(status.uptime_seconds)),
         ),
-        ("Health", status.status.to_string()),
+        ("Health", health(status.status, status.status_reason.as_deref())),
         ("Portals", portals.join(", ")),
         ("Store", status.store),
         ("Disk", disk(&status.capacity)),

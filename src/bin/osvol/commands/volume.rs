@@ -3,7 +3,7 @@
 use api::{Collection, Name, NewOsVolume, OsVolume, SizeSpec};
 use config::Size;
 
-use super::{facts, resource};
+use super::{facts, health, resource};
 use crate::args::VolumeCommand;
 use crate::client::Client;
 use crate::connect;
@@ -93,16 +93,12 @@ fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
     let volume = &answer.value;
     let portals: Vec<_> = volume.portals.iter().map(api::Portal::host_port).collect();
     let sessions: Vec<_> = volume.sessions.iter().map(session).collect();
-    let health = match &volume.status_reason {
-        Some(reason) => format!("{} ({reason})", volume.status),
-        None => volume.status.to_string(),
-    };
     let bytes = |bytes| format!("{} ({bytes} bytes)", Size::from_bytes(bytes));
     let text = facts(&[
         ("Name", volume.name.clone()),
         ("Id", volume.id.clone()),
         ("State", volume.state.clone()),
-        ("Health", health),
+        ("Health", health(volume.status, volume.status_reason.as_deref())),
         ("Golden image", volume.image_name.clone().unwrap_or_else(|| "none".to_owned())),
         ("Provisioned", bytes(volume.provisioned_bytes)),
         ("Allocated", bytes(volume.allocated_bytes)),
