@@ -154,7 +154,7 @@ mod tests {
         bytes
     }
 
-    /// RFC 7143 Appendix A.5? The CRC32C of 32 zero bytes is aa 36 91 8a on the wire (RFC 3720 §B.4).
+    /// RFC 3720 §B.4 shows the CRC32C of 32 zero bytes as it stands on the wire: aa 36 91 8a.
     #[test]
     fn the_digest_has_the_standard_byte_order() {
         assert_eq!(crc32c::crc32c(&[0; 32]).to_le_bytes(), [0xaa, 0x36, 0x91, 0x8a]);
