@@ -1,8 +1,9 @@
 //! Who is at work on a unit, so that one can wait until all who were have ended.
 //!
 //! A command on its connection's own task holds a passage, which costs an uncontended atomic operation. A job holds a
-//! ticket with a number; whoever quiesces waits for all smaller numbers, never for later ones, so that two who wait do
-//! not wait for each other.
+//! ticket, taken before its command's passage ends. Whoever quiesces lets the passages end and then waits for the tickets
+//! that are out by then, not for later ones. A job that quiesces hands its own ticket in first: two that wait never wait
+//! for each other.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,11 +45,12 @@ impl Gate {
         Ticket { gate: self.clone(), number }
     }
 
-    /// Waits for all jobs before `own` (or all that there are), and for all commands that are passing now.
-    pub(super) fn quiesce(&self, own: Option<&Ticket>) {
+    /// Waits for all commands that have begun, on whatever thread they are.
+    pub(super) fn quiesce(&self) {
+        // A command that was decided before this call has its ticket, if it needs one, once its passage has ended.
         drop(self.passages.write());
         let mut tickets = self.tickets.lock();
-        let limit = own.map_or(tickets.next, |ticket| ticket.number);
+        let limit = tickets.next;
         while tickets.open.first().is_some_and(|&number| number < limit) {
             self.ended.wait(&mut tickets);
         }
@@ -56,16 +58,21 @@ impl Gate {
 }
 
 impl Ticket {
-    /// Waits for all jobs and commands that began before this job.
-    pub(super) fn wait_for_earlier(&self) {
-        self.gate.quiesce(Some(self));
+    /// Waits for all other commands that have begun. The job must not touch the medium afterwards.
+    pub(super) fn wait_for_others(&self) {
+        self.hand_in();
+        self.gate.quiesce();
+    }
+
+    fn hand_in(&self) {
+        self.gate.tickets.lock().open.remove(&self.number);
+        self.gate.ended.notify_all();
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.gate.tickets.lock().open.remove(&self.number);
-        self.gate.ended.notify_all();
+        self.hand_in();
     }
 }
 
@@ -75,23 +82,35 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn quiescing_waits_for_earlier_jobs_only() {
+    fn quiescing_waits_for_jobs_that_began_before_it() {
         let gate = Arc::new(Gate::default());
-        let (first, second) = (gate.ticket(), gate.ticket());
+        let (first, own) = (gate.ticket(), gate.ticket());
+        // Decided before the quiescing began, but a job only after it.
+        let late = gate.ticket();
         let (told, heard) = mpsc::channel();
         let waiter = std::thread::spawn({
             let told = told.clone();
             move || {
-                second.wait_for_earlier();
-                told.send("second").unwrap();
+                own.wait_for_others();
+                told.send("quiet").unwrap();
             }
         });
-        let third = gate.ticket();
-        told.send("first").unwrap();
-        drop(first);
+        for (ticket, name) in [(first, "first"), (late, "late")] {
+            told.send(name).unwrap();
+            drop(ticket);
+        }
         waiter.join().unwrap();
-        assert_eq!((heard.recv(), heard.recv()), (Ok("first"), Ok("second")));
-        drop(third);
-        gate.quiesce(None);
+        assert_eq!([heard.recv(), heard.recv(), heard.recv()], [Ok("first"), Ok("late"), Ok("quiet")]);
+    }
+
+    #[test]
+    fn two_that_quiesce_do_not_wait_for_each_other() {
+        let gate = Arc::new(Gate::default());
+        let tickets = [gate.ticket(), gate.ticket()];
+        std::thread::scope(|scope| {
+            for ticket in &tickets {
+                scope.spawn(|| ticket.wait_for_others());
+            }
+        });
     }
 }

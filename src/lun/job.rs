@@ -44,7 +44,7 @@ impl Job {
             }
             Action::SaveReservations => self.save_reservations(),
             Action::Quiesce { save_reservations } => {
-                self.ticket.wait_for_earlier();
+                self.ticket.wait_for_others();
                 if *save_reservations { self.save_reservations() } else { Outcome::Done }
             }
             action => perform::waiting(&*self.lun.store, action, &self.data_out, &self.pool),

@@ -194,6 +194,6 @@ impl Lun {
     /// Waits until every command that was begun before this call has ended. Blocks: call it where waiting is allowed,
     /// and not from within a job.
     pub fn quiesce(&self) {
-        self.gate.quiesce(None);
+        self.gate.quiesce();
     }
 }

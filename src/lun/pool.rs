@@ -35,9 +35,9 @@ pub(super) struct Buffer {
 }
 
 impl Default for BufferPool {
-    /// Keeps 4 MiB.
+    /// Keeps 32 MiB: several large reads of several connections.
     fn default() -> Self {
-        Self::new(4 << 20)
+        Self::new(32 << 20)
     }
 }
 
