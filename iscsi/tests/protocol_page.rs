@@ -20,8 +20,9 @@ fn with_table(page: &str, name: &str, table: &str) -> String {
 }
 
 fn keys() -> String {
-    let mut table =
-        String::from("| key | RFC 7143 | rule | holds for | sent by | default |\n|---|---|---|---|---|---|\n");
+    let mut table = String::from(
+        "| key | RFC 7143 | rule | holds for | sent by | default |\n|---|---|---|---|---|---|\n",
+    );
     for row in KEYS {
         let rule = match row.rule {
             Rule::Declared => "declared".to_owned(),
@@ -44,7 +45,8 @@ fn keys() -> String {
             Senders::Both => "both",
         };
         let default = if row.default.is_empty() { "-" } else { row.default };
-        writeln!(table, "| {} | §{} | {rule} | {scope} | {senders} | {default} |", row.name, row.section).unwrap();
+        writeln!(table, "| {} | §{} | {rule} | {scope} | {senders} | {default} |", row.name, row.section)
+            .unwrap();
     }
     table
 }
@@ -67,7 +69,10 @@ fn bounds() -> String {
         ("responses that wait before nothing more is read", kib(limits::TRANSMIT_BYTES_MAX)),
         ("text of one request, over its continuations", kib(limits::TEXT_BYTES_MAX)),
         ("keys in it", limits::TEXT_KEYS_MAX.to_string()),
-        ("key name, value", format!("{}, {} bytes", limits::TEXT_KEY_BYTES_MAX, limits::TEXT_VALUE_BYTES_MAX)),
+        (
+            "key name, value",
+            format!("{}, {} bytes", limits::TEXT_KEY_BYTES_MAX, limits::TEXT_VALUE_BYTES_MAX),
+        ),
         ("decoded CHAP value", format!("{} bytes", limits::CHAP_BINARY_BYTES_MAX)),
         ("additional header segments", format!("{} bytes", limits::AHS_BYTES_MAX)),
         ("requests of one login", limits::LOGIN_ROUNDS_MAX.to_string()),

@@ -3,6 +3,7 @@
 mod commands;
 mod hostile;
 mod login;
+mod model;
 mod pair;
 mod session;
 mod task_management;
