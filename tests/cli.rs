@@ -52,6 +52,26 @@ fn from_an_image_to_a_volume_and_back_to_nothing() {
 }
 
 #[test]
+fn snapshots_are_taken_cloned_rolled_back_and_removed() {
+    let directory = directory();
+    let daemon = Daemon::start(directory.path());
+    daemon.done(&["volume", "create", "web01", "--size", "1GiB"]);
+    daemon.done(&["snapshot", "create", "web01", "fresh"]);
+    assert!(daemon.refused(&["snapshot", "create", "web01", "fresh"]).contains("fresh"));
+    assert!(daemon.refused(&["snapshot", "remove", "web01", "frehs"]).contains("did you mean \"fresh\"?"));
+    daemon.done(&["volume", "create", "web02", "--snapshot", "web01/fresh"]);
+    assert_eq!(daemon.json(&["volume", "show", "web02"])["size"], 1u64 << 30);
+    daemon.done(&["snapshot", "rollback", "web01", "fresh"]);
+    for list in [&["snapshot", "list"][..], &["snapshot", "list", "web01"]] {
+        assert!(daemon.done(list).lines().nth(1).unwrap().starts_with("web01   fresh     1 GiB"), "{list:?}");
+    }
+    assert!(daemon.refused(&["volume", "remove", "web01"]).contains("it has a snapshot"));
+    daemon.done(&["snapshot", "remove", "web01", "fresh"]);
+    daemon.done(&["volume", "remove", "web01"]);
+    daemon.done(&["volume", "remove", "web02"]);
+}
+
+#[test]
 fn a_sparse_image_of_a_tebibyte_is_added_as_its_data() {
     let directory = directory();
     let daemon = Daemon::start(directory.path());

@@ -9,6 +9,7 @@ mod list;
 mod name;
 mod progress;
 mod refusal;
+mod snapshot;
 mod status;
 mod time;
 pub mod upload;
@@ -19,6 +20,7 @@ pub use list::{Collection, ListError, Page, page};
 pub use name::{NAME_BYTES_MAX, Name, NameError, nearest};
 pub use progress::{Phase, Progress};
 pub use refusal::{Code, Refusal};
+pub use snapshot::{NewSnapshot, Snapshot};
 pub use status::{Capacity, DaemonStatus, VersionRange};
 pub use time::iso8601;
 pub use volume::{NewOsVolume, OsVolume, Portal, SessionSummary, SizeSpec, VolumeStorage};
@@ -27,6 +29,8 @@ pub use volume::{NewOsVolume, OsVolume, Portal, SessionSummary, SizeSpec, Volume
 pub const GOLDEN_IMAGES: &str = "/rest/golden-images";
 /// Path of the collection of OS volumes.
 pub const OS_VOLUMES: &str = "/rest/os-volumes";
+/// Path of the collection of all snapshots of OS volumes.
+pub const SNAPSHOTS: &str = "/rest/os-volume-snapshots";
 /// Path of the daemon's own status.
 pub const STATUS: &str = "/rest/osvol/status";
 /// Path that tells which API versions are spoken.

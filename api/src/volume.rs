@@ -116,6 +116,9 @@ pub struct NewOsVolume {
         skip_serializing_if = "Option::is_none"
     )]
     pub golden_image_uri: Option<String>,
+    /// Snapshot to begin as, by path or as `VOLUME/SNAPSHOT`; image and size are then the snapshot's.
+    #[serde(default, rename = "snapshotURI", skip_serializing_if = "Option::is_none")]
+    pub snapshot_uri: Option<String>,
     /// Size in bytes; absent means the golden image's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<SizeSpec>,
@@ -159,7 +162,7 @@ pub struct VolumeStorage {
     /// Name of its golden image.
     pub image_name: Option<String>,
     /// Snapshots, oldest first.
-    pub snapshots: Vec<serde_json::Value>,
+    pub snapshots: Vec<crate::Snapshot>,
 }
 
 #[cfg(test)]

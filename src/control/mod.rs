@@ -12,6 +12,7 @@ mod peer;
 pub(crate) mod refusals;
 mod resources;
 mod routes;
+mod snapshots;
 mod socket;
 mod state;
 mod status;

@@ -7,11 +7,11 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::middleware;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use super::answer::Refused;
 use super::state::Control;
-use super::{images, peer, status, volumes};
+use super::{images, peer, snapshots, status, volumes};
 
 /// Largest body that is read into memory. Uploads are streamed and have a limit of their own.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -26,6 +26,10 @@ pub fn router(control: Arc<Control>) -> Router {
         .route(api::OS_VOLUMES, get(volumes::list).post(volumes::create))
         .route("/rest/os-volumes/{id}", get(volumes::show).delete(volumes::remove))
         .route("/rest/os-volumes/{id}/storage", get(volumes::storage))
+        .route("/rest/os-volumes/{id}/snapshots", get(snapshots::list).post(snapshots::create))
+        .route("/rest/os-volumes/{id}/snapshots/{snapshot}", get(snapshots::show).delete(snapshots::remove))
+        .route("/rest/os-volumes/{id}/snapshots/{snapshot}/rollback", post(snapshots::roll_back))
+        .route(api::SNAPSHOTS, get(snapshots::list_all))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -10,14 +10,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use config::Size;
-use cow::{NewVolume, VolumeId, VolumeInfo};
+use cow::{ImageId, NewVolume, SnapshotId, VolumeId, VolumeInfo};
 use serde::Deserialize;
 
 use super::answer::{Answer, json, parse};
 use super::exports::Withdrawal;
 use super::known::KnownImage;
 use super::state::Control;
-use super::{refusals, resources};
+use super::{refusals, resources, snapshots};
 
 /// Longest wait for a volume that was withdrawn to be let go of.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ const RELEASE_ASK_EVERY: Duration = Duration::from_millis(5);
 
 impl Control {
     /// A volume by path, id or name.
-    async fn find_volume(&self, reference: &str) -> Result<VolumeInfo, Refusal> {
+    pub(super) async fn find_volume(&self, reference: &str) -> Result<VolumeInfo, Refusal> {
         let prefix = format!("{}/", api::OS_VOLUMES);
         let wanted = reference.strip_prefix(&prefix).unwrap_or(reference);
         let Some(id) = self.names.find(wanted).or_else(|| wanted.parse::<VolumeId>().ok()) else {
@@ -46,12 +46,15 @@ impl Control {
         }
     }
 
-    /// Removes a volume that is exported no more. Commands that were under way, and the store's upkeep, may hold it
-    /// for a moment yet.
-    async fn remove_released(&self, id: VolumeId) -> Result<cow::Result<()>, Refusal> {
+    /// Does something to a volume that is exported no more. Commands that were under way, and the store's upkeep, may
+    /// hold it for a moment yet.
+    pub(super) async fn released(
+        &self,
+        act: impl Fn(&cow::Store) -> cow::Result<()> + Clone + Send + 'static,
+    ) -> Result<cow::Result<()>, Refusal> {
         let start = Instant::now();
         loop {
-            match self.blocking(move |store| store.remove_volume(id)).await? {
+            match self.blocking(act.clone()).await? {
                 Err(error) if error.kind() == cow::Kind::InUse && start.elapsed() < RELEASE_TIME_MAX => {
                     tokio::time::sleep(RELEASE_ASK_EVERY).await;
                 }
@@ -60,7 +63,7 @@ impl Control {
         }
     }
 
-    fn volume_resource(&self, info: VolumeInfo) -> OsVolume {
+    pub(super) fn volume_resource(&self, info: VolumeInfo) -> OsVolume {
         resources::volume(info, &self.known, self.exports.as_ref())
     }
 
@@ -100,6 +103,8 @@ pub(super) async fn show(State(control): State<Arc<Control>>, Path(id): Path<Str
 
 pub(super) async fn storage(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
     let info = control.find_volume(&id).await?;
+    let snapshots = control.snapshots_of(info.id).await?;
+    let snapshots = snapshots.into_iter().map(|snapshot| snapshots::resource(snapshot, &info)).collect();
     let volume = control.volume_resource(info);
     let storage = VolumeStorage {
         name: volume.name,
@@ -107,9 +112,40 @@ pub(super) async fn storage(State(control): State<Arc<Control>>, Path(id): Path<
         allocated_bytes: volume.allocated_bytes,
         golden_volume_uri: volume.golden_volume_uri,
         image_name: volume.image_name,
-        snapshots: Vec::new(),
+        snapshots,
     };
     Ok(json(StatusCode::OK, &storage))
+}
+
+/// What a new volume begins as.
+enum Source {
+    Image { image: Option<ImageId>, size_bytes: Option<u64> },
+    Snapshot(SnapshotId),
+}
+
+impl Source {
+    fn create(self, store: &cow::Store, name: String) -> cow::Result<VolumeInfo> {
+        match self {
+            Self::Image { image, size_bytes } => store.create_volume(NewVolume { name, image, size_bytes }),
+            Self::Snapshot(snapshot) => store.clone_snapshot(snapshot, &name),
+        }
+    }
+}
+
+impl Control {
+    async fn source(&self, new: &NewOsVolume) -> Result<Source, Refusal> {
+        let Some(snapshot) = &new.snapshot_uri else {
+            let image = new.golden_image_uri.as_deref().map(|image| self.known.find(image)).transpose()?;
+            let size_bytes = new.size.map(|size| size.0);
+            check_size(size_bytes, image.as_ref())?;
+            return Ok(Source::Image { image: image.map(|image| image.id), size_bytes });
+        };
+        if new.golden_image_uri.is_some() || new.size.is_some() {
+            let message = "a volume made of a snapshot has the snapshot's image and size; leave them out";
+            return Err(Refusal::new(Code::InvalidValue, message).source("snapshotURI"));
+        }
+        Ok(Source::Snapshot(self.find_snapshot_by_reference(snapshot).await?.id))
+    }
 }
 
 pub(super) async fn create(
@@ -117,18 +153,13 @@ pub(super) async fn create(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let new: NewOsVolume = parse(body)?;
-    let image = match &new.golden_image_uri {
-        Some(reference) => Some(control.known.find(reference)?),
-        None => None,
-    };
-    let size_bytes = new.size.map(|size| size.0);
-    check_size(size_bytes, image.as_ref())?;
+    let source = control.source(&new).await?;
     let name = new.name.as_str();
     if !control.names.take(name) {
         return Err(exists(name).into());
     }
-    let wanted = NewVolume { name: name.to_owned(), image: image.as_ref().map(|image| image.id), size_bytes };
-    let created = control.blocking(move |store| store.create_volume(wanted)).await;
+    let wanted = name.to_owned();
+    let created = control.blocking(move |store| source.create(store, wanted)).await;
     let info = match created {
         Ok(Ok(info)) => info,
         Ok(Err(error)) => {
@@ -169,24 +200,34 @@ fn check_size(size_bytes: Option<u64>, image: Option<&KnownImage>) -> Result<(),
     }
 }
 
-/// The query of a removal. Clients send `force=True`.
+/// The query of what a session in the way refuses. Clients send `force=True`.
 #[derive(Debug, Deserialize)]
-pub(super) struct RemoveQuery {
+pub(super) struct ForceQuery {
     #[serde(default)]
     force: String,
+}
+
+impl ForceQuery {
+    pub(super) fn is_set(&self) -> bool {
+        self.force.eq_ignore_ascii_case("true")
+    }
 }
 
 pub(super) async fn remove(
     State(control): State<Arc<Control>>,
     Path(id): Path<String>,
-    query: Result<Query<RemoveQuery>, QueryRejection>,
+    query: Result<Query<ForceQuery>, QueryRejection>,
 ) -> Answer {
-    let force = query?.0.force.eq_ignore_ascii_case("true");
+    let force = query?.0.is_set();
     let info = control.find_volume(&id).await?;
-    if let Withdrawal::InUse(sessions) = control.exports.withdraw(info.id, force).await {
-        return Err(in_use(&info.name, &sessions).into());
+    let snapshots = control.snapshots_of(info.id).await?;
+    if !snapshots.is_empty() {
+        return Err(has_snapshots(&info.name, snapshots.len()).into());
     }
-    if let Err(error) = control.remove_released(info.id).await? {
+    if let Withdrawal::InUse(sessions) = control.exports.withdraw(info.id, force).await {
+        return Err(in_use(&info.name, "removed", &sessions).into());
+    }
+    if let Err(error) = control.released(move |store| store.remove_volume(info.id)).await? {
         control.exports.publish(&info);
         return Err(refusals::of_store(&error).into());
     }
@@ -195,9 +236,16 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn in_use(name: &str, sessions: &[SessionSummary]) -> Refusal {
+fn has_snapshots(name: &str, count: usize) -> Refusal {
+    let count = if count == 1 { "a snapshot".to_owned() } else { format!("{count} snapshots") };
+    Refusal::new(Code::InUse, format!("volume {name:?} cannot be removed: it has {count}"))
+        .action("remove them first (osvol snapshot list shows them)")
+}
+
+/// Somebody is logged in.
+pub(super) fn in_use(name: &str, done: &str, sessions: &[SessionSummary]) -> Refusal {
     let who: Vec<_> = sessions.iter().map(|session| session.initiator_name.as_str()).collect();
-    Refusal::new(Code::InUse, format!("volume {name:?} cannot be removed: an initiator is logged in"))
+    Refusal::new(Code::InUse, format!("volume {name:?} cannot be {done}: an initiator is logged in"))
         .details(format!("logged in: {}", who.join(", ")))
         .action("log it out or shut its machine down first")
         .action("or give --force, and its disk vanishes under it")

@@ -28,6 +28,9 @@ pub(crate) enum Command {
     /// OS volumes: the disks that machines boot from.
     #[command(subcommand, visible_alias = "volumes")]
     Volume(VolumeCommand),
+    /// Snapshots: OS volumes as they were.
+    #[command(subcommand, visible_alias = "snapshots")]
+    Snapshot(SnapshotCommand),
     /// Shows how the daemon and its store are.
     Status,
     /// A store whose daemon is stopped: checks it, reads it, repairs it, without the daemon and its catalogue.
@@ -95,8 +98,11 @@ pub(crate) enum VolumeCommand {
         #[arg(value_parser = Name::parse)]
         name: Name,
         /// Golden image to copy, by name or id. Without it the volume is empty and needs --size.
-        #[arg(long, required_unless_present = "size")]
+        #[arg(long, required_unless_present_any = ["size", "snapshot"])]
         image: Option<String>,
+        /// Snapshot to copy instead of a golden image, as VOLUME/SNAPSHOT.
+        #[arg(long, value_name = "VOLUME/SNAPSHOT", conflicts_with_all = ["image", "size"])]
+        snapshot: Option<String>,
         /// Size such as 40GiB or 512M; the golden image's if not given. What lies past the image reads zeros.
         #[arg(long)]
         size: Option<Size>,
@@ -174,6 +180,42 @@ pub(crate) enum DiskFormat {
     Raw,
     /// QEMU's copy-on-write format.
     Qcow2,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Takes a snapshot of a volume, which may be in use: all that was acknowledged before is in it.
+    Create {
+        /// The volume, by name or id.
+        volume: String,
+        /// Name of the snapshot: letters, digits, '.', '_' and '-'.
+        #[arg(value_parser = Name::parse)]
+        name: Name,
+    },
+    /// Lists snapshots.
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only those of this volume, by name or id.
+        volume: Option<String>,
+    },
+    /// Removes a snapshot. Volumes that were made of it keep their data.
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// The volume, by name or id.
+        volume: String,
+        /// The snapshot, by name or id.
+        name: String,
+    },
+    /// Takes a volume back to a snapshot; what was written since is lost. Refused while an initiator is logged in.
+    Rollback {
+        /// The volume, by name or id.
+        volume: String,
+        /// The snapshot, by name or id.
+        name: String,
+        /// Do it even though initiators are logged in: their disk vanishes under them and comes back changed.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[cfg(test)]

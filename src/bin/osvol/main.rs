@@ -43,6 +43,7 @@ fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     match &args.command {
         Command::Image(command) => commands::image::run(command, &client, output),
         Command::Volume(command) => commands::volume::run(command, &client, output),
+        Command::Snapshot(command) => commands::snapshot::run(command, &client, output),
         Command::Status => commands::status::run(&client, output),
         Command::Store(command) => commands::store::run(command, output),
         Command::Completions { shell } => generate::completions(*shell),

@@ -1,6 +1,7 @@
 //! The commands.
 
 pub(crate) mod image;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod volume;

@@ -1,6 +1,6 @@
 //! `osvol volume`.
 
-use api::{Collection, Name, NewOsVolume, OsVolume, SizeSpec};
+use api::{Collection, NewOsVolume, OsVolume, SizeSpec};
 use config::Size;
 
 use super::{facts, health, resource};
@@ -13,27 +13,24 @@ use crate::table::{Column, Table};
 
 pub(crate) fn run(command: &VolumeCommand, client: &Client, output: &Output) -> Result<(), Failure> {
     match command {
-        VolumeCommand::Create { name, image, size } => create(client, output, name, image.clone(), *size),
+        VolumeCommand::Create { name, image, snapshot, size } => {
+            let new = NewOsVolume {
+                kind: None,
+                name: name.clone(),
+                golden_image_uri: image.clone(),
+                snapshot_uri: snapshot.clone(),
+                size: size.map(|size| SizeSpec(size.bytes())),
+            };
+            create(client, output, &new)
+        }
         VolumeCommand::List => list(client, output),
         VolumeCommand::Show { name } => show(client, output, name),
         VolumeCommand::Remove { name, force } => remove(client, output, name, *force),
     }
 }
 
-fn create(
-    client: &Client,
-    output: &Output,
-    name: &Name,
-    image: Option<String>,
-    size: Option<Size>,
-) -> Result<(), Failure> {
-    let new = NewOsVolume {
-        kind: None,
-        name: name.clone(),
-        golden_image_uri: image,
-        size: size.map(|size| SizeSpec(size.bytes())),
-    };
-    let answer = client.post::<OsVolume>(api::OS_VOLUMES, &new)?;
+fn create(client: &Client, output: &Output, new: &NewOsVolume) -> Result<(), Failure> {
+    let answer = client.post::<OsVolume>(api::OS_VOLUMES, new)?;
     match output.json {
         true => output.text(&answer.json),
         false => output.text(&format!(
