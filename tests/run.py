@@ -19,7 +19,9 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# CI's limit is 30 minutes. A machine that is busy with other things may be given more.
 TOTAL_SECONDS = 28 * 60
+PATIENCE = float(os.environ.get("OSVOL_TEST_PATIENCE", "1"))
 SHOWN = re.compile(r"^(ok |FAILED|not ok|test .* FAILED|error(\[|:)|warning: unused)")
 TAIL_LINES = 60
 
@@ -149,11 +151,11 @@ def table(results):
 
 def main():
     which, only = (sys.argv[1] if len(sys.argv) > 1 else "test"), sys.argv[2:]
-    end = time.monotonic() + TOTAL_SECONDS
+    end = time.monotonic() + TOTAL_SECONDS * PATIENCE
     results = []
     for stage in stages(which):
         if not only or stage.name in only:
-            results.append(run(stage, max(1.0, min(stage.seconds, end - time.monotonic()))))
+            results.append(run(stage, max(1.0, min(stage.seconds * PATIENCE, end - time.monotonic()))))
     sys.exit(1 if table(results) else 0)
 
 
