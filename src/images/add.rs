@@ -21,6 +21,9 @@ use crate::control::refusals;
 /// Parts of the body that wait for the disk, each as long as the connection's read buffer.
 const PARTS_WAITING_MAX: usize = 8;
 
+/// A client that sends nothing for so long is taken for gone: it holds one of few places.
+const SILENCE_MAX: Duration = Duration::from_secs(300);
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct AddImage {
@@ -97,22 +100,17 @@ impl Importer {
             }
             Err(cut_off("the client went away"))
         });
-        let mut lost = None;
-        loop {
-            let part = match body.frame().await {
-                Some(Ok(frame)) => frame.into_data().map_or(Part::Data(Bytes::new()), Part::Data),
-                Some(Err(error)) => {
-                    lost = Some(error.to_string());
-                    break;
-                }
-                None => Part::End,
+        let lost = loop {
+            let part = match next_part(&mut body).await {
+                Ok(part) => part,
+                Err(lost) => break Some(lost),
             };
             let last = matches!(part, Part::End);
             // The writer stops taking parts when it has refused one: its refusal says why.
             if parts.send(part).await.is_err() || last {
-                break;
+                break None;
             }
-        }
+        };
         drop(parts);
         let staged = writer.await.map_err(|error| refusals::internal("the upload", &error))?;
         match (staged, lost) {
@@ -179,6 +177,16 @@ impl Importer {
 enum Part {
     Data(Bytes),
     End,
+}
+
+/// What comes next of a body, or why nothing does.
+async fn next_part(body: &mut Body) -> Result<Part, String> {
+    match tokio::time::timeout(SILENCE_MAX, body.frame()).await {
+        Ok(Some(Ok(frame))) => Ok(frame.into_data().map_or(Part::Data(Bytes::new()), Part::Data)),
+        Ok(Some(Err(error))) => Err(error.to_string()),
+        Ok(None) => Ok(Part::End),
+        Err(_) => Err(format!("the client sent nothing for {} s", SILENCE_MAX.as_secs())),
+    }
 }
 
 /// Tells the thread that seals that nobody waits for it any more.
