@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_DOCS=1 cargo test -p iscsi --test protocol_page` writes them anew.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a page without its markers fails the test")]
+
 use iscsi::text::{KEYS, Rule, Scope, Senders};
 use iscsi::{ConnectionConfig, limits};
 use std::fmt::Write as _;

@@ -20,7 +20,9 @@ use tokio::time::Sleep;
 
 use super::Shared;
 use super::gatekeeper::{HalfOpen, Place};
-use super::limits::{IDLE_BUFFER_TIME, LINGER_TIME, READ_BYTES_MIN, RECEIVE_BUFFER_BYTES, WRITE_SLICES};
+use super::limits::{
+    IDLE_BUFFER_TIME, LINGER_TIME, READ_BYTES_MIN, RECEIVE_BUFFER_BYTES, SHORTAGE_REST, WRITE_SLICES,
+};
 use super::mailbox::{Letter, Mailbox};
 use super::session::Session;
 
@@ -54,6 +56,10 @@ pub(super) struct Driver {
     /// What the peer sent last came after this look at the receive buffer.
     was_active: bool,
     next_look: Option<Instant>,
+    /// Memory accounted for this connection.
+    used_bytes: usize,
+    /// Nothing is read before this time because memory is short.
+    rests_until: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
     sleeps_until: Option<Instant>,
 }
@@ -86,6 +92,8 @@ impl Driver {
             socket_is_over: false,
             was_active: false,
             next_look: None,
+            used_bytes: 0,
+            rests_until: None,
             sleep: Box::pin(tokio::time::sleep(IDLE_BUFFER_TIME)),
             sleeps_until: None,
         }
@@ -125,6 +133,7 @@ impl Driver {
             moves |= self.receive(context);
             moves |= self.answer_events();
             moves |= self.transmit(context);
+            self.account();
             self.let_go();
             if self.is_over() {
                 return Poll::Ready(());
@@ -163,7 +172,7 @@ impl Driver {
             // What had to wait for an answer of ours or for room in the transmit queue.
             self.connection.handle_bytes(Instant::now(), &mut self.received);
         }
-        if self.socket_is_over || !self.connection.wants_read() {
+        if self.socket_is_over || !self.connection.wants_read() || self.rests() {
             return false;
         }
         self.make_room();
@@ -178,6 +187,26 @@ impl Driver {
             }
             Poll::Ready(Err(error)) => self.lose(&error.to_string()),
         }
+    }
+
+    /// Must the peer wait because all connections together have too much? One that is in the middle of a write must
+    /// not, or its memory would never be free again.
+    fn rests(&mut self) -> bool {
+        let must_wait = self.shared.budget.is_exhausted() && self.connection.tasks_open() == 0;
+        self.rests_until = must_wait.then(|| Instant::now() + SHORTAGE_REST);
+        must_wait
+    }
+
+    /// Tells what this connection uses, and hears what it may.
+    fn account(&mut self) {
+        let now_bytes = self.connection.buffered_bytes() + self.connection.transmit_bytes();
+        if now_bytes == 0 && self.used_bytes == 0 {
+            return;
+        }
+        let budget = &self.shared.budget;
+        budget.account(&mut self.used_bytes, now_bytes);
+        let share = budget.share();
+        self.connection.limit_memory(share.buffered_bytes_max, share.transmit_bytes_max);
     }
 
     fn make_room(&mut self) {
@@ -219,7 +248,8 @@ impl Driver {
         if self.next_look.is_none() && self.received.capacity() > 0 {
             self.next_look = Some(Instant::now() + IDLE_BUFFER_TIME);
         }
-        let deadline = self.connection.poll_timeout().into_iter().chain(self.next_look).min();
+        let deadline =
+            self.connection.poll_timeout().into_iter().chain(self.next_look).chain(self.rests_until).min();
         let Some(deadline) = deadline else { return false };
         if self.sleeps_until != Some(deadline) {
             self.sleep.as_mut().reset(deadline.into());
@@ -230,6 +260,7 @@ impl Driver {
         }
         self.sleeps_until = None;
         let now = Instant::now();
+        self.rests_until = None;
         self.connection.handle_timeout(now);
         if self.next_look.is_some_and(|look| look <= now) {
             self.next_look = None;
@@ -261,6 +292,7 @@ impl Driver {
 
     /// Says goodbye so that the last response arrives: a socket closed with unread bytes would reset the connection.
     async fn linger(mut self) {
+        self.shared.budget.account(&mut self.used_bytes, 0);
         if self.socket_is_over {
             return;
         }

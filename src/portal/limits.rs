@@ -11,6 +11,21 @@ pub(super) const HALF_OPEN_MAX: usize = 4096;
 /// Connections in login from one address.
 pub(super) const HALF_OPEN_PER_ADDRESS_MAX: usize = 1024;
 
+/// Data on its way, of all connections together, above which each gets a small share only.
+pub(super) const DATA_BYTES_HIGH: usize = 256 << 20;
+
+/// Data on its way above which nothing more is read, but for writes that have begun.
+pub(super) const DATA_BYTES_MAX: usize = 512 << 20;
+
+/// Write data that a connection may have when memory is short: enough for a few first bursts.
+pub(super) const SHARE_BYTES_MIN: usize = 1 << 20;
+
+/// Responses that may wait on a connection when memory is short.
+pub(super) const TRANSMIT_SHARE_BYTES_MIN: usize = 128 << 10;
+
+/// A connection that was not read from because memory was short looks again after this time.
+pub(super) const SHORTAGE_REST: Duration = Duration::from_millis(20);
+
 /// A read from a socket has room for this much at least.
 pub(super) const READ_BYTES_MIN: usize = 16 * 1024;
 

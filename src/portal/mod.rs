@@ -10,6 +10,7 @@
 //! blocking pool and comes back through the mailbox.
 
 mod answers;
+mod budget;
 mod discovery;
 mod driver;
 mod gatekeeper;
@@ -32,6 +33,7 @@ use tokio::task::JoinSet;
 
 use crate::exports::{Access, Directory};
 use crate::lun::BufferPool;
+use budget::Budget;
 use driver::Driver;
 use gatekeeper::Gatekeeper;
 pub(crate) use mailbox::Mailbox;
@@ -57,6 +59,7 @@ pub(crate) struct Shared {
     pool: BufferPool,
     listening: Vec<SocketAddr>,
     gatekeeper: Arc<Gatekeeper>,
+    budget: Budget,
 }
 
 /// Listeners and the connections that came through them.
@@ -80,7 +83,9 @@ impl Portals {
         let connection_config = Arc::new(config.connection.clone());
         let gatekeeper = Arc::default();
         let pool = BufferPool::default();
-        let shared = Arc::new(Shared { config, connection_config, directory, pool, listening, gatekeeper });
+        let budget = Budget::default();
+        let shared = Shared { config, connection_config, directory, pool, listening, gatekeeper, budget };
+        let shared = Arc::new(shared);
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
         for listener in listeners {

@@ -74,7 +74,7 @@ impl Connection {
         while let Some(&id) = self.soliciting.front() {
             if let Some(task) = self.tasks.get_mut(id).filter(|task| task.state == TaskState::Gathering) {
                 let more_bytes = (task.goal_bytes - task.reserved_bytes.min(task.goal_bytes)) as usize;
-                let fits = self.buffered_bytes + more_bytes <= self.config.buffered_bytes_max;
+                let fits = self.buffered_bytes + more_bytes <= self.buffered_bytes_max;
                 if !fits && self.soliciting_now > 0 {
                     return;
                 }

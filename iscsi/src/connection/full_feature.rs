@@ -246,7 +246,7 @@ impl Connection {
         let by_count = self.config.tasks_max.saturating_sub(self.tasks.numbered() + self.held.len());
         let takes_unsolicited = self.parameters.immediate_data || !self.parameters.initial_r2t;
         let each = if takes_unsolicited { self.parameters.unsolicited_bytes_max() as usize } else { 0 };
-        let left = self.config.buffered_bytes_max.saturating_sub(self.buffered_bytes);
+        let left = self.buffered_bytes_max.saturating_sub(self.buffered_bytes);
         let free = left.checked_div(each).map_or(by_count, |by_memory| by_count.min(by_memory));
         self.window.open_for(u32::try_from(free).unwrap_or(u32::MAX));
     }

@@ -63,6 +63,7 @@ pub struct Connection {
     /// Tasks that wait until there is memory for the data that they have to solicit.
     soliciting: VecDeque<TaskId>,
     buffered_bytes: usize,
+    buffered_bytes_max: usize,
     /// Tasks that may solicit all their data.
     soliciting_now: usize,
     transfer_count: u16,
@@ -106,6 +107,7 @@ impl Connection {
     #[must_use]
     pub fn new(config: Arc<ConnectionConfig>, now: Instant) -> Self {
         let login_deadline = Some(now + config.login_time);
+        let buffered_bytes_max = config.buffered_bytes_max;
         Self {
             config,
             phase: Phase::Login(Box::default()),
@@ -125,6 +127,7 @@ impl Connection {
             ready: VecDeque::new(),
             soliciting: VecDeque::new(),
             buffered_bytes: 0,
+            buffered_bytes_max,
             soliciting_now: 0,
             transfer_count: 0,
             held: Vec::new(),
@@ -316,6 +319,13 @@ impl Connection {
     #[must_use]
     pub const fn tasks_open(&self) -> usize {
         self.tasks.len()
+    }
+
+    /// Narrows what this connection may keep, or widens it again up to its configuration: write data, and responses
+    /// that wait. Windows that were opened stay open until they are used (§4.2.2.1: MaxCmdSN never moves back).
+    pub fn limit_memory(&mut self, buffered_bytes_max: usize, transmit_bytes_max: usize) {
+        self.buffered_bytes_max = buffered_bytes_max.min(self.config.buffered_bytes_max);
+        self.transmit.limit(transmit_bytes_max);
     }
 
     /// Write data that is or may come to be in memory.

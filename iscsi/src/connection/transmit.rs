@@ -27,17 +27,36 @@ impl Segment {
 }
 
 /// The transmit queue of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Transmit {
     segments: VecDeque<Segment>,
     /// How much of the first segment went out already.
     head_sent: usize,
     bytes: usize,
+    bytes_max: usize,
     pub(super) header_digest: bool,
     pub(super) data_digest: bool,
 }
 
+impl Default for Transmit {
+    fn default() -> Self {
+        Self {
+            segments: VecDeque::new(),
+            head_sent: 0,
+            bytes: 0,
+            bytes_max: TRANSMIT_BYTES_MAX,
+            header_digest: false,
+            data_digest: false,
+        }
+    }
+}
+
 impl Transmit {
+    /// Sets how much may wait before the queue counts as full.
+    pub(super) fn limit(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max.min(TRANSMIT_BYTES_MAX);
+    }
+
     /// Bytes that wait.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
@@ -45,7 +64,7 @@ impl Transmit {
 
     /// Does so much wait that nothing more should be asked for?
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= TRANSMIT_BYTES_MAX || self.segments.len() >= TRANSMIT_SEGMENTS_MAX
+        self.bytes >= self.bytes_max || self.segments.len() >= TRANSMIT_SEGMENTS_MAX
     }
 
     /// Queues a PDU without data.

@@ -373,7 +373,7 @@ impl World {
 
 #[test]
 fn random_legal_sessions() {
-    let runs = std::env::var("MODEL_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(150);
+    let runs = std::env::var("MODEL_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let mut answered = 0;
     for seed in 1..=runs {
         let result = std::panic::catch_unwind(|| {

@@ -15,14 +15,12 @@ fn expect_r2t(pair: &mut Pair) -> ReadyToTransfer {
 /// Answers an R2T with PDUs of `segment` bytes.
 fn answer_r2t(pair: &mut Pair, r2t: &ReadyToTransfer, data: &Bytes, segment: usize) {
     let (begin, end) = (r2t.buffer_offset as usize, (r2t.buffer_offset + r2t.desired_bytes) as usize);
-    let mut sn = 0;
-    for offset in (begin..end).step_by(segment) {
+    for (sn, offset) in (0..).zip((begin..end).step_by(segment)) {
         let stop = (offset + segment).min(end);
         let offset_field = u32::try_from(offset).unwrap();
         let bhs =
             pair.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, sn, offset_field, stop == end);
         pair.send(bhs, &data[offset..stop]);
-        sn += 1;
     }
 }
 
@@ -44,13 +42,11 @@ fn write_as_agreed(pair: &mut Pair, bytes: usize, segment: usize) {
     command.is_final = immediate == unsolicited;
     pair.send(command.emit(), &data[..immediate]);
     let tag = command.initiator_task_tag;
-    let mut sn = 0;
-    for offset in (immediate..unsolicited).step_by(segment) {
+    for (sn, offset) in (0..).zip((immediate..unsolicited).step_by(segment)) {
         let stop = (offset + segment).min(unsolicited);
         let offset_field = u32::try_from(offset).unwrap();
         let bhs = pair.data_out(tag, TargetTransferTag::RESERVED, sn, offset_field, stop == unsolicited);
         pair.send(bhs, &data[offset..stop]);
-        sn += 1;
     }
     let mut asked = unsolicited;
     let mut r2t_count = 0;
@@ -211,6 +207,30 @@ fn unsolicited_writes_close_the_window_before_they_fill_memory() {
     }
     pair.receive_all();
     assert_eq!(pair.max_cmd_sn, pair.exp_cmd_sn.add(3));
+}
+
+#[test]
+fn a_narrowed_limit_closes_the_window_and_a_widened_one_opens_it() {
+    let mut pair =
+        Pair::established(&[("InitialR2T", "No"), ("ImmediateData", "Yes"), ("FirstBurstLength", "262144")]);
+    pair.target.limit_memory(1 << 20, usize::MAX);
+    for _ in 0..200 {
+        if pair.cmd_sn.is_after(pair.max_cmd_sn) {
+            break;
+        }
+        let command = pair.command(false, true, 512);
+        pair.send(command.emit(), &pattern(512));
+        let task = pair.expect_command().task;
+        pair.complete_good(task, 512);
+        pair.receive_all();
+    }
+    assert_eq!(pair.max_cmd_sn, pair.exp_cmd_sn.add(3));
+    pair.target.limit_memory(usize::MAX, usize::MAX);
+    pair.send_read(512);
+    let task = pair.expect_command().task;
+    pair.complete_read(task, pattern(512));
+    pair.receive_all();
+    assert_eq!(pair.max_cmd_sn, pair.exp_cmd_sn.add(127));
 }
 
 // ---- what is wrong is never written ---------------------------------------------------------------------------
