@@ -241,7 +241,10 @@ fn compare(what: &str, found: &[u8], truth: &[u8], lost: &Ranges, report: &Repor
     assert_eq!(found.len(), truth.len(), "{what}: size");
     for (n, (a, b)) in found.chunks(512).zip(truth.chunks(512)).enumerate() {
         let at = n as u64 * 512;
-        assert!(a == b || lost.touches(at..at + 512), "{what}: byte {at} is wrong and was not called lost: {report:#?}");
+        assert!(
+            a == b || lost.touches(at..at + 512),
+            "{what}: byte {at} is wrong and was not called lost: {report:#?}"
+        );
     }
 }
 
@@ -272,6 +275,9 @@ fn judge(sample: &Sample, damage: &Damage) -> Report {
     }
     for (name, truth) in &sample.truth {
         exports_are_right_or_refused(&offline, dir.path(), &report, name, truth, damage);
+    }
+    if !cannot_be_told(sample, damage) {
+        daemon_is_right_or_refuses(&store, dir.path(), &report, sample, damage);
     }
     repaired_store_is_right(&offline, dir.path(), &report, sample, damage);
     drop(offline);
@@ -314,6 +320,33 @@ fn exports_are_right_or_refused(
             assert!(matches!(error.kind(), Kind::Corrupt { .. }), "{what}: {error}");
             assert!(!lost.is_empty() || more, "{what}: refused without a reason: {error}");
             assert!(!file.exists(), "{what}: a refused export left a file");
+        }
+    }
+}
+
+/// The daemon's own view of a copy: nothing wrong is read, and what it cannot read the check has told.
+fn daemon_is_right_or_refuses(damaged: &Path, dir: &Path, report: &Report, sample: &Sample, damage: &Damage) {
+    let path = dir.join("served");
+    copy_tree(damaged, &path);
+    let Ok(store) = Store::open_with(Arc::new(RealDisk), &path, small()) else {
+        assert!(!report.is_clean(), "{damage:?}: it does not open, and the check calls it clean");
+        return;
+    };
+    for info in store.volumes() {
+        let Some(truth) = sample.truth.get(&info.name) else { continue };
+        let what = format!("{damage:?}: served {}", info.name);
+        let Ok(volume) = store.open_volume(info.id) else {
+            assert!(!report.is_clean(), "{what}: it does not open, and the check calls it clean");
+            continue;
+        };
+        let (lost, more) = told(report, &info.name);
+        for (n, want) in truth.chunks(BLOCK).enumerate().filter(|_| !more) {
+            let at = (n * BLOCK) as u64;
+            let mut found = vec![0; want.len()];
+            match volume.read(at, &mut found, Wait::Yes) {
+                Ok(()) => assert!(found == want, "{what}: byte {at} is wrong"),
+                Err(_) => assert!(lost.touches(at..at + want.len() as u64), "{what}: byte {at}"),
+            }
         }
     }
 }

@@ -34,6 +34,9 @@ pub(crate) struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    /// Bytes of its frame.
+    pub(crate) const FRAME_BYTES: usize = frame::HEAD_BYTES + 48;
+
     /// The header block, and its checksum, which begins the chain of records.
     pub(crate) fn pack(&self) -> (Vec<u8>, u32) {
         let mut payload = Vec::with_capacity(64);
@@ -94,6 +97,7 @@ mod tests {
         };
         let (bytes, chain) = header.pack();
         assert_eq!(bytes.len(), 4096);
+        assert_eq!(frame::framed_bytes(&bytes), Some(SegmentHeader::FRAME_BYTES));
         assert_eq!(SegmentHeader::unpack(&bytes, header.layer, 9), Ok((header, chain)));
         assert_eq!(SegmentHeader::unpack(&bytes, header.layer, 8), Err(Damage::Place));
     }

@@ -29,6 +29,7 @@ use std::{
 
 pub(crate) use checkpoint::{SEALED_END, put};
 use parking_lot::{Condvar, Mutex, RwLock};
+pub(crate) use recover::FAILED_SYNC;
 pub(crate) use segment::{Segment, checkpoint_path, numbered, segment_path};
 use sync::SyncState;
 pub(crate) use writer::WriteGuard;

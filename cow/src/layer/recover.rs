@@ -45,11 +45,11 @@ use crate::{
     },
     ids::{BootId, LayerId},
     index::Place,
-    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, RECORD_BLOCKS_MAX},
+    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, RECORD_BLOCKS_MAX, SECTOR_BYTES},
 };
 
 /// Name of the file that says that a sync of the layer failed.
-pub(super) const FAILED_SYNC: &str = "failed-sync";
+pub(crate) const FAILED_SYNC: &str = "failed-sync";
 
 /// What opening a layer took, for logs and tests.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -230,8 +230,14 @@ impl Opener<'_> {
             (Err(damage), Some(_)) => {
                 return Err(self.damaged(format_args!("the header of segment {number} is {damage}")));
             }
-            // Begun, but never synced: it holds nothing that was promised. A gap in the records tells if it did.
-            (Err(_), None) => return Ok(None),
+            // Begun, but never synced: it holds nothing that was promised. A gap in the records tells if it did. The
+            // header lies in one sector, which is there whole or not at all.
+            (Err(_), None) if summary.iter().take(SECTOR_BYTES as usize).all(|byte| *byte == 0) => {
+                return Ok(None);
+            }
+            (Err(damage), None) => {
+                return Err(self.damaged(format_args!("the header of segment {number} is {damage}")));
+            }
         };
         let make = |slot| {
             let (data_offset, blocks) = (header.data_offset, header.blocks);

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::report::{ManifestRescue, Owner};
+use super::{
+    mend,
+    report::{ManifestRescue, Owner},
+};
 use crate::{
     context::Context,
     disk::Wait,
@@ -20,9 +23,6 @@ use crate::{
     limits::{BLOCK_LEN, MANIFEST_BYTES_MAX},
     store::manifest_path,
 };
-
-/// A manifest has at most so many bytes: the largest is one with all the layers it can have.
-const MENDED_BYTES_MAX: usize = 2048;
 
 /// What a directory of manifests says.
 #[derive(Debug, Clone)]
@@ -171,7 +171,7 @@ fn named<I: std::str::FromStr + Copy, M>(
             Ok(manifest) => State::Sound(manifest),
             Err((damage, bytes)) => {
                 let location = Location { owner: owner(id), number: *newest };
-                let mended = one_byte(&bytes, |bytes| unpack(location, bytes).ok());
+                let mended = mend::frame(&bytes, |bytes| unpack(location, bytes).ok());
                 let older =
                     || others.iter().rev().find_map(|n| Some((ManifestRescue::Older(*n), read(*n).ok()?)));
                 let rescued = mended.map(|manifest| (ManifestRescue::OneByte, manifest)).or_else(older);
@@ -181,21 +181,6 @@ fn named<I: std::str::FromStr + Copy, M>(
         all.push(Named { id, path: relative(context, &manifest_path(&dir, *newest)), state });
     }
     Ok(all)
-}
-
-/// What `unpack` makes of the bytes when one of them is replaced: the checksum decides.
-fn one_byte<M>(bytes: &[u8], unpack: impl Fn(&[u8]) -> Option<M>) -> Option<M> {
-    let mut trial = bytes.to_vec();
-    for at in 0..bytes.len().min(MENDED_BYTES_MAX) {
-        for flip in 1..=u8::MAX {
-            trial[at] = bytes[at] ^ flip;
-            if let Some(manifest) = unpack(&trial) {
-                return Some(manifest);
-            }
-        }
-        trial[at] = bytes[at];
-    }
-    None
 }
 
 /// Numbers of the manifests in a directory, from the oldest to the newest.

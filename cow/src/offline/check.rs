@@ -200,7 +200,7 @@ impl Checking<'_> {
     fn layer(&mut self, id: LayerId) -> Result<LayerMap> {
         let mut map = layer::read(&self.offline.context, id)?;
         // Without a checkpoint only the data itself tells what is still there.
-        if self.data || map.rebuilt {
+        if self.data || map.must_verify {
             let meter = &mut self.meter;
             map.verify(&self.offline.context, &mut |blocks| meter.add(blocks * BLOCK_BYTES))?;
         }

@@ -27,8 +27,8 @@ use crate::{
     },
     ids::LayerId,
     index::{Extent, Index, Place, Run},
-    layer::{SEALED_END, checkpoint_path, numbered, segment_path},
-    limits::{BLOCK_LEN, HEADER_BYTES},
+    layer::{FAILED_SYNC, SEALED_END, checkpoint_path, numbered, segment_path},
+    limits::{BLOCK_LEN, HEADER_BYTES, SECTOR_BYTES},
 };
 
 /// Something wrong with a layer.
@@ -54,8 +54,9 @@ pub(crate) struct LayerMap {
     pub lost: Ranges,
     /// What was begun and not finished: no damage, and the next opening tidies it up.
     pub unfinished: Vec<String>,
-    /// The map was rebuilt without a checkpoint: which blocks are there is known only once they were read.
-    pub rebuilt: bool,
+    /// The map was rebuilt without a checkpoint, or without a header: which blocks are there is known only once they
+    /// were read.
+    pub must_verify: bool,
 }
 
 /// The newest checkpoint that can be read.
@@ -85,6 +86,9 @@ struct Reading<'a> {
     dir: PathBuf,
     faults: Vec<Fault>,
     unfinished: Vec<String>,
+    must_verify: bool,
+    /// A sync failed since the newest checkpoint: what was written in this boot may not be on the disk.
+    sync_failed: bool,
 }
 
 /// Reads the layer whose files lie in `layers/<id>`; one that has none was never written.
@@ -97,7 +101,16 @@ pub(crate) fn read(context: &Context, id: LayerId) -> Result<LayerMap> {
     };
     let numbers =
         |prefix| -> Vec<u64> { names.iter().filter_map(|entry| numbered(&entry.name, prefix)).collect() };
-    let mut reading = Reading { context, id, dir, faults: Vec::new(), unfinished: Vec::new() };
+    let sync_failed = names.iter().any(|entry| entry.name == FAILED_SYNC);
+    let mut reading = Reading {
+        context,
+        id,
+        dir,
+        faults: Vec::new(),
+        unfinished: Vec::new(),
+        must_verify: false,
+        sync_failed,
+    };
     let base = reading.base(&numbers("ckpt-"));
     let scans = reading.scans(&numbers("seg-"), &base)?;
     let segments = reading.slots(&base, scans);
@@ -144,8 +157,9 @@ impl Reading<'_> {
             match SegmentScan::read(self.context, self.id, *number, &path, layout) {
                 Ok(scan) => {
                     layout = scan.layout;
-                    self.header(&path, &scan, known);
-                    scans.push(scan);
+                    if self.header(&path, &scan, known) {
+                        scans.push(scan);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     return Err(Error::io("read", &path, error));
@@ -168,14 +182,23 @@ impl Reading<'_> {
         numbers.iter().find_map(read).unwrap_or(usual)
     }
 
-    fn header(&mut self, path: &Path, scan: &SegmentScan, known: bool) {
-        let Err(damage) = scan.header else { return };
-        if known || !scan.records.is_empty() {
-            self.fault(path, Problem::Header { damage: damage.to_string() });
-        } else {
+    /// Looks at a segment's header; gives whether the segment counts.
+    fn header(&mut self, path: &Path, scan: &SegmentScan, known: bool) -> bool {
+        let damage = match (&scan.header, scan.mended) {
+            (Ok(_), None) => return true,
+            (Ok(_), Some(damage)) => damage,
+            (Err(damage), _) => *damage,
+        };
+        if !known && scan.was_never_durable() {
             let name = self.relative(path);
             self.unfinished.push(format!("{name}: begun, but nothing of it was ever made durable"));
+            return false;
         }
+        let mended = scan.header.is_ok();
+        let fault = self.fault(path, Problem::Header { damage: damage.to_string(), mended });
+        self.faults[fault].unlocated = !known && scan.records.is_empty();
+        self.must_verify |= !mended;
+        true
     }
 
     /// The segments by slot: those of the checkpoint where it says, the others behind them.
@@ -198,18 +221,28 @@ impl Reading<'_> {
         let found = self.found(base, segments);
         let trusted = self.trusted(base, segments, &found);
         let mut events: BTreeMap<u64, Event> = BTreeMap::new();
+        let mut later: BTreeMap<u64, (usize, &FoundRecord)> = BTreeMap::new();
         for (slot, record, chained) in &found {
             let seq = record.found.record.seq;
-            let counts = seq <= trusted || *chained && self.survived(segments[*slot].as_ref(), record);
-            // The same number twice: what a later process wrote counts, and what the chain reaches.
-            let better = *chained || !events.contains_key(&seq);
-            if counts && better {
+            // The same number twice: what the chain reaches counts, and what a later process wrote.
+            if seq > trusted && *chained {
+                later.insert(seq, (*slot, record));
+            } else if seq <= trusted && (*chained || !events.contains_key(&seq)) {
                 let change = Change::Record(record.found.record.clone());
                 events.insert(seq, Event { seq, slot: *slot, change });
             }
         }
+        // What was never called durable counts up to the first record that is missing, or whose data is.
+        for (next, (seq, (slot, record))) in (trusted + 1..).zip(later) {
+            if seq != next || !survived(segments[slot].as_ref(), record) {
+                break;
+            }
+            let change = Change::Record(record.found.record.clone());
+            events.insert(seq, Event { seq, slot, change });
+        }
         self.gaps(base, segments, &found, trusted, &mut events);
         self.tail(base, segments);
+        self.undecided(base, segments);
         events.into_values().collect()
     }
 
@@ -244,24 +277,13 @@ impl Reading<'_> {
         segments: &[Option<SegmentScan>],
         found: &[(usize, FoundRecord, bool)],
     ) -> u64 {
-        let this_boot =
-            |slot: usize| segments[slot].as_ref().and_then(SegmentScan::boot) == Some(self.context.boot);
+        let boot = |slot: usize| segments[slot].as_ref().and_then(SegmentScan::boot);
+        let this_boot = |slot: usize| !self.sync_failed && boot(slot) == Some(self.context.boot);
         let claims = found.iter().map(|(slot, record, _)| {
             let record = &record.found.record;
             if this_boot(*slot) { record.seq.max(record.durable_seq) } else { record.durable_seq }
         });
         claims.max().unwrap_or(0).max(base.head.seq)
-    }
-
-    /// Whether the data of a record that was never called durable survived.
-    fn survived(&self, scan: Option<&SegmentScan>, record: &FoundRecord) -> bool {
-        match (&record.found.record.body, scan) {
-            (Body::Write { block, crcs, .. }, Some(scan)) => {
-                scan.verify(*block, crcs, &mut Vec::new()).iter().all(|good| *good)
-            }
-            (Body::Write { .. }, None) => false,
-            (Body::Trim { .. } | Body::Marker, _) => true,
-        }
     }
 
     /// Records that must be there and are not: mends those it can, and names the others.
@@ -327,6 +349,37 @@ impl Reading<'_> {
         self.faults[fault].problem = Problem::Records { first: missing.start, last: missing.end - 1, mended };
     }
 
+    /// Without its checkpoint, a log does not say which records the recovery after a power cut dropped. Those that
+    /// had not been durable then, and are all there with their data, it kept; otherwise nobody knows.
+    fn undecided(&mut self, base: &Base, segments: &[Option<SegmentScan>]) {
+        let Some(fault) =
+            self.faults.iter().position(|fault| matches!(fault.problem, Problem::Checkpoint { .. }))
+        else {
+            return;
+        };
+        let mut in_order: Vec<&SegmentScan> = segments.iter().flatten().collect();
+        in_order.sort_by_key(|scan| scan.number);
+        for (n, pair) in in_order.windows(2).enumerate() {
+            let [before, after] = pair else { continue };
+            let end = after.header.as_ref().map_or(u64::MAX, |header| header.first_seq);
+            if before.boot() == after.boot() && before.boot().is_some() {
+                continue;
+            }
+            let records =
+                || in_order[..=n].iter().flat_map(|scan| scan.records.iter().map(move |r| (*scan, r)));
+            let durable =
+                records().map(|(_, r)| r.found.record.durable_seq).max().unwrap_or(0).max(base.head.seq);
+            let open = records().filter(|(_, r)| (durable + 1..end).contains(&r.found.record.seq));
+            let (mut there, mut sound) = (0, true);
+            for (scan, record) in open {
+                there += 1;
+                sound &= survived(Some(scan), record);
+            }
+            let all = end.saturating_sub(durable + 1);
+            self.faults[fault].unlocated |= !sound || there != all;
+        }
+    }
+
     /// A log whose last records were lost, as far as that leaves traces.
     fn tail(&mut self, base: &Base, segments: &[Option<SegmentScan>]) {
         let Some(last) = segments.iter().flatten().max_by_key(|scan| scan.number) else { return };
@@ -342,7 +395,11 @@ impl Reading<'_> {
             self.faults[fault].unlocated = true;
         }
         // Written in this boot, all of it is there. One change may have been under way: its data comes first.
-        let blocks = if last.boot() == Some(self.context.boot) { last.data_behind_records() } else { 0 };
+        let blocks = if !self.sync_failed && last.boot() == Some(self.context.boot) {
+            last.data_behind_records()
+        } else {
+            0
+        };
         if blocks > self.context.geometry.record_blocks_max as u64 {
             let fault = self.fault(&path, Problem::Tail { blocks });
             self.faults[fault].unlocated = true;
@@ -366,7 +423,7 @@ impl Reading<'_> {
             faults: Vec::new(),
             lost: Ranges::default(),
             unfinished: Vec::new(),
-            rebuilt: !base.sound,
+            must_verify: self.must_verify || !base.sound,
         };
         self.missing(&base.head, &map);
         self.cut_short(&map);
@@ -404,6 +461,11 @@ impl Reading<'_> {
             let fault = unreadable.unwrap_or_else(|| self.fault(&path, Problem::SegmentMissing));
             let runs = map.index.runs().filter(|run| run.place.slot == segment.slot);
             runs.for_each(|run| self.faults[fault].lost.add(blocks_of(&run)));
+            // The log went on in it behind the checkpoint, unless the next segment takes up just there.
+            let next =
+                |scan: &SegmentScan| scan.header.as_ref().is_ok_and(|found| found.first_seq == head.seq + 1);
+            let went_on = segment.end_offset != SEALED_END && !map.segments.iter().flatten().any(next);
+            self.faults[fault].unlocated |= went_on;
         }
     }
 
@@ -495,6 +557,17 @@ impl LayerMap {
             self.faults.push(Fault { path, problem, lost, unlocated: false });
         }
         Ok(())
+    }
+}
+
+/// Whether the data of a record that was never called durable survived.
+fn survived(scan: Option<&SegmentScan>, record: &FoundRecord) -> bool {
+    match (&record.found.record.body, scan) {
+        (Body::Write { block, crcs, .. }, Some(scan)) => {
+            scan.verify(*block, crcs, &mut Vec::new()).iter().all(|good| *good)
+        }
+        (Body::Write { .. }, None) => false,
+        (Body::Trim { .. } | Body::Marker, _) => true,
     }
 }
 

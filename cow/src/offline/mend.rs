@@ -9,6 +9,9 @@ use crate::{
     limits::RECORD_BLOCKS_MAX,
 };
 
+/// A manifest, or the header of a segment, has at most so many bytes.
+const FRAME_BYTES_MAX: usize = 2048;
+
 /// Where a record must stand that cannot be read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gap {
@@ -71,4 +74,20 @@ fn head(bytes: &[u8], gap: Gap) -> Option<(Range<u64>, u32)> {
     let fits =
         claim.seq == gap.seq && claim.offset == gap.start.offset && Some(claim.chain) == gap.start.chain;
     (fits && ends).then_some((claim.blocks, length))
+}
+
+/// What `unpack` makes of the bytes when one of them is replaced: the checksum decides.
+pub(crate) fn frame<T>(bytes: &[u8], unpack: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+    let mut trial = bytes.get(..bytes.len().min(FRAME_BYTES_MAX))?.to_vec();
+    for at in 0..trial.len() {
+        let was = trial[at];
+        for flip in 1..=u8::MAX {
+            trial[at] = was ^ flip;
+            if let Some(found) = unpack(&trial) {
+                return Some(found);
+            }
+        }
+        trial[at] = was;
+    }
+    None
 }

@@ -50,6 +50,8 @@ pub enum Problem {
     Header {
         /// What is wrong.
         damage: String,
+        /// One byte was wrong, and its checksum says which.
+        mended: bool,
     },
     /// A segment ends before blocks that the map looks at.
     CutShort {
@@ -115,7 +117,10 @@ impl fmt::Display for Problem {
                 write!(f, "the checkpoint is {damage}; the map can be rebuilt from the records")
             }
             Self::SegmentMissing => f.write_str("the segment is missing"),
-            Self::Header { damage } => write!(f, "the segment's header is {damage}"),
+            Self::Header { damage, mended: false } => write!(f, "the segment's header is {damage}"),
+            Self::Header { damage, mended: true } => {
+                write!(f, "the segment's header is {damage}; one wrong byte, which can be put right")
+            }
             Self::CutShort { bytes } => write!(f, "cut short at {bytes} bytes"),
             Self::Records { first, last, mended } => {
                 match first == last {

@@ -2,6 +2,7 @@
 
 use std::{io, path::Path, sync::Arc};
 
+use super::mend;
 use crate::{
     context::Context,
     disk::{File, Wait},
@@ -11,7 +12,7 @@ use crate::{
         segment::SegmentHeader,
     },
     ids::{BootId, LayerId},
-    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, SEGMENT_DATA_OFFSET},
+    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, SECTOR_BYTES, SEGMENT_DATA_OFFSET},
 };
 
 /// A record that was found where it says it is.
@@ -42,6 +43,8 @@ pub(crate) struct SegmentScan {
     pub file: Arc<dyn File>,
     pub file_bytes: u64,
     pub header: Result<SegmentHeader, Damage>,
+    /// What is wrong with a header that could be put right all the same.
+    pub mended: Option<Damage>,
     /// The checksum of the header's frame, if it is sound.
     pub chain: Option<u32>,
     /// From the header, or taken over from a segment beside it.
@@ -65,7 +68,14 @@ impl SegmentScan {
         let mut summary = vec![0; SEGMENT_DATA_OFFSET as usize];
         let read = file.read_at(0, &mut summary, Wait::Yes)?;
         summary.truncate(read);
-        let unpacked = SegmentHeader::unpack(&summary, layer, number);
+        let mut unpacked = SegmentHeader::unpack(&summary, layer, number);
+        let mut mended = None;
+        if let Err(damage) = unpacked {
+            let head = &summary[..summary.len().min(SegmentHeader::FRAME_BYTES)];
+            if let Some(found) = mend::frame(head, |bytes| SegmentHeader::unpack(bytes, layer, number).ok()) {
+                (unpacked, mended) = (Ok(found), Some(damage));
+            }
+        }
         let chain = unpacked.as_ref().ok().map(|(_, chain)| *chain);
         let header = unpacked.map(|(header, _)| header);
         let layout =
@@ -73,7 +83,7 @@ impl SegmentScan {
         summary.truncate(layout.data_offset as usize);
         let records = scan(&summary, record::segment_salt(layer, number));
         let file_bytes = file.len()?;
-        Ok(Self { number, file, file_bytes, header, chain, layout, records, summary })
+        Ok(Self { number, file, file_bytes, header, mended, chain, layout, records, summary })
     }
 
     /// The boot in which it was written, if that can be read.
@@ -87,7 +97,7 @@ impl SegmentScan {
         let after = &self.records[first..];
         let mut at = start;
         let reach = after.iter().take_while(|record| {
-            let fits = record.offset == at.offset && at.chain == Some(record.found.chain);
+            let fits = record.offset == at.offset && at.chain.is_none_or(|chain| chain == record.found.chain);
             at = next(record);
             fits
         });
@@ -97,6 +107,16 @@ impl SegmentScan {
     /// Where a block begins in the file.
     pub(crate) fn block_offset(&self, block: u32) -> u64 {
         u64::from(self.layout.data_offset) + u64::from(block) * BLOCK_BYTES
+    }
+
+    /// Whether it may have been begun just before a power cut: its header was never written, which takes one sector,
+    /// and none of its records says that one of them had been durable.
+    pub(crate) fn was_never_durable(&self) -> bool {
+        let records = || self.records.iter().map(|record| &record.found.record);
+        let first = records().map(|record| record.seq).min().unwrap_or(u64::MAX);
+        let claims = records().map(|record| record.durable_seq).max().unwrap_or(0);
+        let blank = self.summary.iter().take(SECTOR_BYTES as usize).all(|byte| *byte == 0);
+        blank && claims < first
     }
 
     /// Blocks that hold anything behind the last block that a record tells of.
