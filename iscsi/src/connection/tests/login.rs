@@ -397,6 +397,24 @@ fn who_insists_on_chap_where_there_is_none_is_refused() {
     refused(&mut pair, LoginStatus::AuthenticationFailure);
 }
 
+/// What other targets got wrong: ISID and TSIH zeroed in responses, the T bit ignored after AuthMethod=None, a TSIH
+/// before the last response.
+#[test]
+fn responses_repeat_the_names_of_the_login() {
+    let mut pair = Pair::new();
+    send(&mut pair, Stage::SecurityNegotiation, Some(Stage::LoginOperationalNegotiation), SECURITY);
+    pair.answer_login();
+    let isid = pair.login_request().isid;
+    let (first, _) = pair.login_response();
+    assert_eq!((first.isid, first.tsih, first.transit), (isid, Tsih(0), true));
+    assert_eq!(first.initiator_task_tag, pair.login_request().initiator_task_tag);
+    send(&mut pair, Stage::LoginOperationalNegotiation, Some(Stage::FullFeaturePhase), &[]);
+    pair.answer_login();
+    let (last, _) = pair.login_response();
+    assert_eq!((last.isid, last.tsih, last.transit), (isid, Tsih(7), true));
+    assert_eq!(last.sequence.stat_sn, first.sequence.stat_sn.next());
+}
+
 #[test]
 fn a_peer_that_plays_for_time_is_refused() {
     let mut pair = Pair::new();
