@@ -21,7 +21,8 @@ use tokio::time::Sleep;
 use super::Shared;
 use super::gatekeeper::{HalfOpen, Place};
 use super::limits::{
-    IDLE_BUFFER_TIME, LINGER_TIME, READ_BYTES_MIN, RECEIVE_BUFFER_BYTES, SHORTAGE_REST, WRITE_SLICES,
+    BULK_BUFFER_BYTES, BULK_BYTES, IDLE_BUFFER_TIME, LINGER_TIME, READ_BYTES_MIN, RECEIVE_BUFFER_BYTES,
+    SHORTAGE_REST, WRITE_SLICES,
 };
 use super::mailbox::{Letter, Mailbox};
 use super::session::Session;
@@ -212,7 +213,9 @@ impl Driver {
     fn make_room(&mut self) {
         let wanted = self.connection.receive_bytes_wanted(&self.received).max(READ_BYTES_MIN);
         if self.received.capacity() - self.received.len() < wanted {
-            self.received.reserve(wanted.max(RECEIVE_BUFFER_BYTES));
+            // Long PDUs come in rows: a buffer for several, so that only the last of a receive is moved.
+            let usual = if wanted > BULK_BYTES { BULK_BUFFER_BYTES } else { RECEIVE_BUFFER_BYTES };
+            self.received.reserve(wanted.max(usual));
         }
     }
 

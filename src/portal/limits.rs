@@ -32,6 +32,11 @@ pub(super) const READ_BYTES_MIN: usize = 16 * 1024;
 /// A new receive buffer has room for this much at least.
 pub(super) const RECEIVE_BUFFER_BYTES: usize = 128 * 1024;
 
+/// A connection that lacks more than this to the end of a PDU gets a buffer of `BULK_BUFFER_BYTES`.
+pub(super) const BULK_BYTES: usize = 64 * 1024;
+/// See `BULK_BYTES`.
+pub(super) const BULK_BUFFER_BYTES: usize = 1 << 20;
+
 /// An idle connection gives its receive buffer back after this time.
 pub(super) const IDLE_BUFFER_TIME: Duration = Duration::from_secs(1);
 
