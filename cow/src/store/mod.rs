@@ -65,6 +65,7 @@ struct Catalogue {
     layers: BTreeMap<LayerId, Weak<Layer>>,
     /// Names that are being given: taken already, not there yet.
     image_names: HashSet<String>,
+    /// Names of volumes, those that are being given included.
     volume_names: HashSet<String>,
 }
 

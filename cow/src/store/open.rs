@@ -44,6 +44,8 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path, geometry: Geometry) -> Resu
     let boot = disk.boot_id().map_err(|error| Error::io("read the boot id for", root, error))?;
     let context =
         Arc::new(Context { disk, root: root.to_owned(), store, boot, geometry, room: Room::default() });
+    // The file that makes this a store must not be lost while directories stay that make it look like none.
+    context.disk.sync_dir(root).map_err(|error| Error::io("sync", root, error))?;
     for name in DIRECTORIES {
         ensure_dir(&*context.disk, &root.join(name))?;
     }
@@ -68,6 +70,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path, geometry: Geometry) -> Resu
         _lock: lock,
     };
     store.sweep()?;
+    store.catalogue.lock().know_volume_names();
     Ok(store)
 }
 
@@ -251,6 +254,11 @@ impl VolumeEntry {
 }
 
 impl Catalogue {
+    fn know_volume_names(&mut self) {
+        let manifests = self.volumes.values().filter_map(|entry| entry.manifest.as_ref().ok());
+        self.volume_names = manifests.map(|manifest| manifest.name.clone()).collect();
+    }
+
     /// Layers that some manifest names; `None` when a manifest cannot be read.
     pub(super) fn layers_in_use(&self) -> Option<HashSet<LayerId>> {
         let mut used = HashSet::new();

@@ -132,7 +132,9 @@ impl Store {
             snapshot
         };
         let placed = self.place_clone(name, snapshot);
-        self.catalogue.lock().volume_names.remove(name);
+        if placed.is_err() {
+            self.catalogue.lock().release_volume_name(name);
+        }
         self.volume_info(placed?)
     }
 
@@ -263,11 +265,18 @@ impl Catalogue {
     }
 
     pub(super) fn take_volume_name(&mut self, name: &str) -> Result<()> {
-        let named = |entry: &VolumeEntry| entry.manifest.as_ref().is_ok_and(|manifest| manifest.name == name);
-        if self.volumes.values().any(named) || self.volume_names.contains(name) {
-            return Err(Error::new(Kind::Exists, format!("a volume `{name}` exists")));
+        if self.volume_names.insert(name.to_owned()) {
+            return Ok(());
         }
-        self.volume_names.insert(name.to_owned());
-        Ok(())
+        Err(Error::new(Kind::Exists, format!("a volume `{name}` exists")))
+    }
+
+    /// Gives back a name whose volume did not come to be. While it is not known of some volume whether it did, or
+    /// what its name is, the name stays taken.
+    pub(super) fn release_volume_name(&mut self, name: &str) {
+        let free = |entry: &VolumeEntry| entry.manifest.as_ref().is_ok_and(|manifest| manifest.name != name);
+        if self.volumes.values().all(free) {
+            self.volume_names.remove(name);
+        }
     }
 }

@@ -118,7 +118,9 @@ impl Store {
                 deleted: false,
             })
         });
-        self.catalogue.lock().volume_names.remove(&new.name);
+        if placed.is_err() {
+            self.catalogue.lock().release_volume_name(&new.name);
+        }
         self.volume_info(placed?)
     }
 
@@ -230,12 +232,13 @@ impl Store {
         let _gate = gate.lock();
         drop(self.take_unused(id)?);
         let manifest = self.volume_manifest(id)?;
-        let layers = manifest.layers.clone();
+        let (name, layers) = (manifest.name.clone(), manifest.layers.clone());
         self.replace_volume_manifest(id, VolumeManifest { deleted: true, ..manifest })?;
         let generation = self.generation(id)?;
         let unused = {
             let mut catalogue = self.catalogue.lock();
             catalogue.volumes.remove(&id);
+            catalogue.volume_names.remove(&name);
             catalogue.unused(&layers)
         };
         // It is removed; what cannot be swept now is swept at the next opening.
@@ -346,9 +349,11 @@ impl Catalogue {
             return Err(no_image(image));
         }
         let shared = manifest.layers.split_last().map_or(&[][..], |(_, below)| below);
-        let used = self.layers_in_use();
-        if !shared.iter().all(|layer| used.as_ref().is_none_or(|used| used.contains(layer))) {
-            return Err(Error::new(Kind::NotFound, "the snapshot was removed meanwhile"));
+        if !shared.is_empty() {
+            let used = self.layers_in_use();
+            if !shared.iter().all(|layer| used.as_ref().is_none_or(|used| used.contains(layer))) {
+                return Err(Error::new(Kind::NotFound, "the snapshot was removed meanwhile"));
+            }
         }
         let manifest = Ok(manifest);
         let entry = VolumeEntry { manifest, generation: 1, open: None, gate: Arc::default(), fault: None };
