@@ -43,7 +43,9 @@ fn options() -> Options {
 }
 
 fn usage(what: &str) -> ! {
-    eprintln!("not understood: {what}\nsoak [--seconds N] [--seed S] [--seeds N] [--threads N] [--faults true|false]");
+    eprintln!(
+        "not understood: {what}\nsoak [--seconds N] [--seed S] [--seeds N] [--threads N] [--faults true|false]"
+    );
     std::process::exit(2);
 }
 

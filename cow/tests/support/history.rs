@@ -82,6 +82,10 @@ pub struct History {
     sync_fault: bool,
     /// The volume that is being closed.
     closing: Option<usize>,
+    /// The file system has no more room than its reserve.
+    full: bool,
+    /// What is being done may be refused for want of space.
+    needs_space: bool,
 }
 
 /// Why an operation did not end well.
@@ -143,6 +147,8 @@ impl History {
             log: Vec::new(),
             sync_fault: false,
             closing: None,
+            full: false,
+            needs_space: false,
         }
     }
 
@@ -221,12 +227,13 @@ impl History {
         if self.plan.fault_one_in > 0 && self.rng.one_in(self.plan.fault_one_in) {
             self.arm();
         }
+        self.needs_space = false;
         let outcome = self.choose();
         self.check_forks()?;
         let hits = self.disk.fault_hits();
         self.disk.set_fault(None);
         if hits > 0 && self.sync_fault {
-            Self::suspect_open_volumes(&mut self.model, &self.handles);
+            Self::suspect_all(&mut self.model);
         }
         self.tally.faults += hits;
         if self.disk.is_stopped() {
@@ -237,6 +244,19 @@ impl History {
             Ok(()) => {}
             Err(Trouble::Wrong(wrong)) => return Err(wrong),
             Err(Trouble::Refused(error)) if hits > 0 => self.after_fault(&error)?,
+            Err(Trouble::Refused(error))
+                if self.full && self.needs_space && error.kind() == Kind::NoSpace =>
+            {
+                self.tally.faults += 1;
+                self.after_fault(&error)?;
+            }
+            Err(Trouble::Refused(error))
+                if self.plan.fault_one_in > 0 && error.to_string().contains("in doubt") =>
+            {
+                (self.store, self.handles) = (None, Vec::new());
+                self.model.pending = Pending::Nothing;
+                return self.recover_with(End::Kill);
+            }
             Err(Trouble::Refused(error)) => return Err(format!("refused for no reason: {error:?}")),
             Err(Trouble::Stopped) => return Err("stopped for no reason".to_owned()),
         }
@@ -283,8 +303,8 @@ impl History {
     }
 
     /// A sync has just failed: what was not flushed may be lost, also before the store has written that down.
-    fn suspect_open_volumes(model: &mut Model, handles: &[(usize, Arc<Volume>)]) {
-        handles.iter().for_each(|(volume, _)| model.volumes[*volume].suspect = true);
+    fn suspect_all(model: &mut Model) {
+        model.volumes.iter_mut().for_each(|volume| volume.suspect = true);
     }
 
     /// A refused operation changed what it may have changed, and all else is as it was.
@@ -421,7 +441,17 @@ impl History {
             return Ok(open);
         }
         let id = self.model.volumes[volume].id.ok_or("no id")?;
-        let open = self.store()?.open_volume(id).map_err(|error| self.refused(error))?;
+        let store = self.store()?;
+        let mut open = store.open_volume(id).map_err(|error| self.refused(error))?;
+        if open.is_poisoned() && self.plan.fault_one_in > 0 {
+            // By a neighbour that shares a frozen layer with it.
+            self.model.volumes[volume].suspect = true;
+            drop(open);
+            open = store
+                .close_volume(id)
+                .and_then(|()| store.open_volume(id))
+                .map_err(|error| self.refused(error))?;
+        }
         self.handles.push((volume, open.clone()));
         Ok(open)
     }
@@ -438,6 +468,7 @@ impl History {
             return self.create_volume();
         }
         let volume = usable[self.rng.index(usable.len())];
+        self.note(|| format!("{dice} on volume {volume}"));
         match dice {
             4..=6 => self.import(),
             7 => self.remove_image(),
@@ -461,8 +492,33 @@ impl History {
                 self.disk.evict_clean();
                 Ok(())
             }
+            73..=74 => self.maintain(),
+            75..=76 if self.plan.fault_one_in > 0 => self.fill_or_make_room(),
             _ => self.write(volume, false),
         }
+    }
+
+    fn maintain(&mut self) -> Outcome {
+        self.note(|| "maintain".to_owned());
+        self.needs_space = true;
+        self.store()?.maintain().map_err(|error| self.refused(error)).map(drop)
+    }
+
+    /// A new process finds the file system almost full, or an administrator makes room while it runs.
+    fn fill_or_make_room(&mut self) -> Outcome {
+        self.full = !self.full;
+        if !self.full {
+            self.note(|| "make room".to_owned());
+            self.disk.set_capacity(1 << 40);
+            return Ok(());
+        }
+        self.disk.stop_at(None);
+        self.disk.set_fault(None);
+        (self.store, self.handles) = (None, Vec::new());
+        let blocks = self.rng.below(30);
+        self.note(|| format!("room for {blocks} blocks"));
+        self.disk.set_capacity(self.disk.used_bytes() + cow::limits::RESERVE_BYTES_MIN + blocks * 4096);
+        self.recover_with(End::Kill).map_err(Trouble::Wrong)
     }
 
     /// First sector and number of sectors of something to do.
@@ -495,6 +551,7 @@ impl History {
     ) -> Outcome {
         let open = self.open_volume(volume)?;
         let bytes = tags::bytes(&tags);
+        self.needs_space = tags[0] != 0 || first % BLOCK != 0 || tags.len() % BLOCK != 0;
         self.note(|| {
             format!(
                 "change volume {volume} sectors {first}+{} to {}..{}",
@@ -728,6 +785,7 @@ impl History {
         };
         let name = self.name("i");
         self.note(|| format!("import image {old} `{name}` of {} sectors", tags.len()));
+        self.needs_space = true;
         self.model.images.push(Image {
             name: name.clone(),
             id: None,
@@ -941,11 +999,13 @@ impl History {
     fn check_forks(&mut self) -> Result<(), Wrong> {
         for fork in self.disk.take_forks() {
             let mut rng = self.rng.split();
+            let mut suspect = None;
             if fork.fault_hits() > 0 && self.sync_fault {
-                Self::suspect_open_volumes(&mut self.model, &self.handles);
+                Self::suspect_all(suspect.insert(self.model.clone()));
             }
+            let model = suspect.as_ref().unwrap_or(&self.model);
             for _ in 0..self.plan.cuts_per_fork {
-                self.check_fork(&fork, &mut rng)
+                self.check_fork(model, &fork, &mut rng)
                     .map_err(|wrong| format!("crashed at step {} ({:?}): {wrong}", fork.step, fork.op))?;
                 self.tally.crash_states += 1;
             }
@@ -953,7 +1013,7 @@ impl History {
         Ok(())
     }
 
-    fn check_fork(&self, fork: &Fork, rng: &mut Rng) -> Result<(), Wrong> {
+    fn check_fork(&self, model: &Model, fork: &Fork, rng: &mut Rng) -> Result<(), Wrong> {
         let mut end = if rng.one_in(4) { End::Kill } else { End::Cut };
         let mut how = String::new();
         let mut disk = fork.disk();
@@ -978,9 +1038,7 @@ impl History {
             }
         }
         let end = if how.contains("Cut ") { End::Cut } else { End::Kill };
-        recover(&self.model, &disk, self.geometry, end, rng)
-            .map(drop)
-            .map_err(|wrong| format!("{how}{wrong}"))
+        recover(model, &disk, self.geometry, end, rng).map(drop).map_err(|wrong| format!("{how}{wrong}"))
     }
 
     pub fn seed(&self) -> u64 {

@@ -238,7 +238,8 @@ impl Content {
                 Cut::Everything => self.len,
                 _ if rng.one_in(3) => self.media_len,
                 _ if rng.one_in(2) && self.len > self.media_len => {
-                    self.media_len + rng.below(self.len - self.media_len)
+                    let more = rng.below(self.len - self.media_len);
+                    self.media_len.max((self.media_len + more) / SECTOR as u64 * SECTOR as u64)
                 }
                 _ => self.len,
             };

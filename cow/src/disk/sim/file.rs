@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use super::{
-    Op, SimDisk,
+    Op, Rng, SimDisk,
     content::SECTOR,
     faults::FaultKind,
     state::{self, Ino, State, Verdict},
@@ -41,7 +41,7 @@ impl File for SimFile {
         }
         let bytes = data.concat();
         if state.rng.one_in(2) {
-            let part = state.rng.index(bytes.len() + 1);
+            let part = part(&mut state.rng, offset, bytes.len());
             let ino = self.ino;
             if let Some(fork) = state.own_fork() {
                 drop(write(fork, ino, offset, &bytes[..part]));
@@ -57,7 +57,7 @@ impl File for SimFile {
                 Ok(())
             }
             Verdict::Stop => {
-                let part = state.rng.index(bytes.len() + 1);
+                let part = part(&mut state.rng, offset, bytes.len());
                 drop(write(&mut state, self.ino, offset, &bytes[..part]));
                 Err(state::stopped())
             }
@@ -139,6 +139,13 @@ impl File for SimFile {
     }
 }
 
+/// How much of a write happens that is cut off: whole sectors.
+fn part(rng: &mut Rng, offset: u64, bytes: usize) -> usize {
+    let part = rng.index(bytes + 1);
+    let beyond = (offset as usize + part) % SECTOR;
+    if part == bytes { part } else { part.saturating_sub(beyond) }
+}
+
 fn write(state: &mut State, ino: Ino, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let room = state.file(ino)?.room_for(offset, bytes.len() as u64);
     state.take_room(room)?;
@@ -159,7 +166,7 @@ fn fail(state: &mut State, ino: Ino, offset: u64, bytes: &[u8], kind: FaultKind)
             Err(kind.error())
         }
         FaultKind::Io | FaultKind::NoSpace => {
-            let part = state.rng.index(bytes.len() + 1);
+            let part = part(&mut state.rng, offset, bytes.len());
             drop(write(state, ino, offset, &bytes[..part]));
             Err(kind.error())
         }
