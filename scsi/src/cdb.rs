@@ -15,12 +15,7 @@ impl Cdb {
 
     /// Takes the first 16 bytes; a longer CDB (7Eh, 7Fh) has an operation code we do not implement.
     pub(crate) fn new(cdb: &[u8]) -> Self {
-        let mut bytes = [0; Self::LEN];
-        let len = cdb.len().min(Self::LEN);
-        if let (Some(to), Some(from)) = (bytes.get_mut(..len), cdb.get(..len)) {
-            to.copy_from_slice(from);
-        }
-        Self { bytes }
+        Self { bytes: field(cdb, 0) }
     }
 
     pub(crate) fn opcode(&self) -> u8 {
@@ -32,10 +27,6 @@ impl Cdb {
         self.bytes[1] & 0x1F
     }
 
-    pub(crate) fn bytes(&self) -> &[u8; Self::LEN] {
-        &self.bytes
-    }
-
     pub(crate) fn u8(&self, at: usize) -> u8 {
         be(&self.bytes, at)
     }
@@ -45,7 +36,7 @@ impl Cdb {
     }
 
     pub(crate) fn u16(&self, at: usize) -> u16 {
-        u16::from_be_bytes([self.u8(at), self.u8(at + 1)])
+        be_u16(&self.bytes, at)
     }
 
     pub(crate) fn u32(&self, at: usize) -> u32 {
@@ -54,6 +45,11 @@ impl Cdb {
 
     pub(crate) fn u64(&self, at: usize) -> u64 {
         be_u64(&self.bytes, at)
+    }
+
+    /// All of it as one number, to be compared with a mask.
+    pub(crate) fn as_u128(&self) -> u128 {
+        u128::from_be_bytes(self.bytes)
     }
 
     /// An allocation or parameter list length of four bytes.
@@ -71,19 +67,31 @@ pub(crate) fn be_u8(bytes: &[u8], at: usize) -> u8 {
     be(bytes, at)
 }
 
+/// The `N` bytes at `at`, with zeros for those past the end.
+#[inline]
+fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    match bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        Some(field) => *field,
+        None => std::array::from_fn(|i| be(bytes, at + i)),
+    }
+}
+
 /// Two bytes, big-endian.
+#[inline]
 pub(crate) fn be_u16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([be(bytes, at), be(bytes, at + 1)])
+    u16::from_be_bytes(field(bytes, at))
 }
 
 /// Four bytes, big-endian.
+#[inline]
 pub(crate) fn be_u32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes(std::array::from_fn(|i| be(bytes, at + i)))
+    u32::from_be_bytes(field(bytes, at))
 }
 
 /// Eight bytes, big-endian.
+#[inline]
 pub(crate) fn be_u64(bytes: &[u8], at: usize) -> u64 {
-    u64::from_be_bytes(std::array::from_fn(|i| be(bytes, at + i)))
+    u64::from_be_bytes(field(bytes, at))
 }
 
 /// Length of a data-out buffer that came in pieces.

@@ -2,10 +2,11 @@
 
 use bytes::BufMut;
 
+use crate::commands::COMMANDS;
 use crate::emit::{put, set_length32, truncated};
 use crate::response::Response;
 use crate::sense::Sense;
-use crate::table::{COMMANDS, CommandInfo, rows};
+use crate::table::{CommandInfo, rows};
 use crate::task::Plan;
 use crate::unit::Decision;
 

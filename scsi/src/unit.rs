@@ -26,7 +26,7 @@ use crate::nexus::{Access, InitiatorPort, NexusId, Nexuses};
 use crate::reservations::Reservations;
 use crate::response::{Response, Status};
 use crate::sense::{Asc, Sense, SenseFormat, SenseKey, Specific};
-use crate::table::{self, Allowed, CommandInfo, Lookup};
+use crate::table::{self, Allowed, CommandInfo, Lookup, Medium};
 use crate::task::Plan;
 
 /// One disk.
@@ -176,10 +176,10 @@ impl LogicalUnit {
         if excluded {
             return Err(Refusal::Status(Status::ReservationConflict));
         }
-        if info.medium && self.medium_state != MediumState::Ready {
+        if info.medium != Medium::Untouched && self.medium_state != MediumState::Ready {
             return self.medium_unusable(info);
         }
-        if info.writes && self.mode.write_protected() {
+        if info.medium == Medium::Writing && self.mode.write_protected() {
             return Err(self.write_protected().into());
         }
         Ok(())

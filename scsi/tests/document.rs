@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use scsi::{Allowed, COMMANDS, CommandInfo};
+use scsi::{Allowed, COMMANDS, CommandInfo, Medium};
 
 const BEGIN: &str = "<!-- commands -->\n";
 const END: &str = "<!-- /commands -->";
@@ -22,7 +22,8 @@ fn row(info: &CommandInfo) -> String {
         write!(text, "{byte:02X} ").unwrap();
         text
     });
-    let (writes, name, opcode) = (if info.writes { "yes" } else { "" }, info.name, info.opcode);
+    let (writes, name, opcode) =
+        (if info.medium == Medium::Writing { "yes" } else { "" }, info.name, info.opcode);
     format!(
         "| {name} | {opcode:02X}{action} | {writes} | {allowed} | `{}` | {} |",
         usage.trim(),

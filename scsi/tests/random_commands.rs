@@ -136,7 +136,7 @@ fn run_one(random: &mut Random, unit: &mut LogicalUnit, nexus: NexusId) {
         }
     };
     assert!(response.sense.len() <= 252);
-    assert!(!response.sense.is_empty() == (response.status == scsi::Status::CheckCondition));
+    assert_eq!(!response.sense.is_empty(), response.status == scsi::Status::CheckCondition);
     let allocation = info.and_then(allocation_field).and_then(|field| cdb.get(field));
     if let Some(field) = allocation {
         let allocation = field.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
