@@ -19,6 +19,7 @@ mod layer;
 pub mod limits;
 pub mod offline;
 mod room;
+mod scrub;
 mod store;
 mod volume;
 
@@ -27,5 +28,6 @@ pub use error::{Error, Kind, Result};
 pub use geometry::Geometry;
 pub use ids::{BadId, BootId, ImageId, LayerId, SnapshotId, StoreId, VolumeId};
 pub use image::import::{Import, Progress};
+pub use scrub::{Pace, Rotten, Scrub, ScrubProgress, Scrubbed};
 pub use store::{Health, ImageInfo, NewVolume, SnapshotInfo, Store, Upkeep, VolumeInfo, check_name};
 pub use volume::{ATOMIC_BYTES_MAX, Allocation, Volume};

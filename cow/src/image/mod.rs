@@ -147,11 +147,6 @@ impl Image {
             digests::At { end_chunk, .. } => Some(end_chunk),
         }
     }
-
-    /// Chunks that hold data.
-    pub(crate) fn data_chunks(&self) -> u64 {
-        self.digests.count() as u64
-    }
 }
 
 pub(crate) fn content_dir(context: &Context, digest: &[u8; 32]) -> std::path::PathBuf {

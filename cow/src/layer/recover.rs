@@ -45,8 +45,11 @@ use crate::{
     },
     ids::{BootId, LayerId},
     index::Place,
-    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, RECORD_BLOCKS_MAX, SECTOR_BYTES},
+    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, RECORD_BLOCKS_MAX},
 };
+
+/// What the medium writes whole or not at all.
+const SECTOR: usize = 512;
 
 /// Name of the file that says that a sync of the layer failed.
 pub(crate) const FAILED_SYNC: &str = "failed-sync";
@@ -232,7 +235,7 @@ impl Opener<'_> {
             }
             // Begun, but never synced: it holds nothing that was promised. A gap in the records tells if it did. The
             // header lies in one sector, which is there whole or not at all.
-            (Err(_), None) if summary.iter().take(SECTOR_BYTES as usize).all(|byte| *byte == 0) => {
+            (Err(_), None) if summary.iter().take(SECTOR).all(|byte| *byte == 0) => {
                 return Ok(None);
             }
             (Err(damage), None) => {

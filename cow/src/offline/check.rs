@@ -241,7 +241,7 @@ impl Checking<'_> {
             self.report.findings[*at].losses.extend(losses_of(&disk.owner, bytes, false));
         }
         if let Some(image) = image_gone {
-            let bytes = seen_golden(&view, &[0..view.size_bytes].into_iter().collect());
+            let bytes = seen_golden(&view, &Ranges::from(0..view.size_bytes));
             let losses = losses_of(&disk.owner, bytes, false);
             let path = self.manifest_path(&disk.owner);
             self.finding(path, Problem::ImageMissing { image }, losses);

@@ -87,7 +87,7 @@ impl Golden {
     }
 
     fn fault(&mut self, path: PathBuf, problem: Problem, bytes: std::ops::Range<u64>) {
-        let lost = [bytes].into_iter().collect();
+        let lost = Ranges::from(bytes);
         self.faults.push(Fault { path, problem, lost, unlocated: false });
     }
 
@@ -100,7 +100,7 @@ impl Golden {
     pub(crate) fn data_chunks(&self) -> Ranges {
         match &self.digests {
             Some(digests) if self.trusted => digests.runs().collect(),
-            _ => [0..self.chunks()].into_iter().collect(),
+            _ => Ranges::from(0..self.chunks()),
         }
     }
 

@@ -28,7 +28,7 @@ use crate::{
     ids::LayerId,
     index::{Extent, Index, Place, Run},
     layer::{FAILED_SYNC, SEALED_END, checkpoint_path, numbered, segment_path},
-    limits::{BLOCK_LEN, HEADER_BYTES, SECTOR_BYTES},
+    limits::{BLOCK_LEN, HEADER_BYTES},
 };
 
 /// Something wrong with a layer.

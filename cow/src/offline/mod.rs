@@ -60,7 +60,8 @@ impl Offline {
     pub fn open_with(disk: Arc<dyn Disk>, path: &Path, geometry: Geometry) -> Result<Self> {
         let names = disk.list(path).map_err(|error| Error::io("list", path, error))?;
         let has = |name: &str| names.iter().any(|entry| entry.name == name);
-        if !has("STORE") && !(has("layers") && has("volumes")) {
+        let is_store = has("STORE") || has("layers") && has("volumes");
+        if !is_store {
             return Err(Error::new(Kind::Format, format!("{} is not a store", path.display())));
         }
         // A store without a lock file was never opened by a daemon, or is a copy: the file is not made here.

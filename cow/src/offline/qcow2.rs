@@ -11,6 +11,7 @@ use crate::disk::File;
 
 const CLUSTER_BITS: u32 = 16;
 const CLUSTER: u64 = 1 << CLUSTER_BITS;
+const CLUSTER_LEN: usize = 1 << CLUSTER_BITS;
 /// Entries of 8 bytes in a cluster.
 const ENTRIES: u64 = CLUSTER / 8;
 /// Refcounts of 16 bits in a cluster.
@@ -40,9 +41,9 @@ impl Qcow2 {
             size_bytes,
             next_cluster: 1,
             l1: vec![0; usize::try_from(tables).unwrap_or(0)],
-            l2: vec![0; ENTRIES as usize],
+            l2: vec![0; CLUSTER_LEN / 8],
             l2_index: 0,
-            data: vec![0; CLUSTER as usize],
+            data: vec![0; CLUSTER_LEN],
             data_index: None,
         }
     }
@@ -101,7 +102,7 @@ impl Qcow2 {
         for (n, entry) in (0..blocks).zip(&mut entries) {
             let here = REFCOUNTS.min(total - n * REFCOUNTS);
             let mut block = [0, 1].repeat(usize::try_from(here).unwrap_or(0));
-            block.resize(CLUSTER as usize, 0);
+            block.resize(CLUSTER_LEN, 0);
             *entry = self.append(&block)?;
         }
         Ok((self.append(&big_endian(&entries))?, table))
@@ -133,7 +134,7 @@ impl Sink for Qcow2 {
         let (mut at, mut rest) = (offset, bytes);
         while !rest.is_empty() {
             let skip = usize::try_from(at % CLUSTER).unwrap_or(0);
-            let here = rest.len().min(CLUSTER as usize - skip);
+            let here = rest.len().min(CLUSTER_LEN - skip);
             if self.data_index != Some(at / CLUSTER) {
                 self.flush_data()?;
                 self.data_index = Some(at / CLUSTER);

@@ -94,6 +94,14 @@ impl Ranges {
     }
 }
 
+impl From<Range<u64>> for Ranges {
+    fn from(range: Range<u64>) -> Self {
+        let mut set = Self::default();
+        set.add(range);
+        set
+    }
+}
+
 impl FromIterator<Range<u64>> for Ranges {
     fn from_iter<I: IntoIterator<Item = Range<u64>>>(ranges: I) -> Self {
         let mut set = Self::default();

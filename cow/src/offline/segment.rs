@@ -12,8 +12,11 @@ use crate::{
         segment::SegmentHeader,
     },
     ids::{BootId, LayerId},
-    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, SECTOR_BYTES, SEGMENT_DATA_OFFSET},
+    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, SEGMENT_DATA_OFFSET},
 };
+
+/// What the medium writes whole or not at all.
+const SECTOR: usize = 512;
 
 /// A record that was found where it says it is.
 #[derive(Debug, Clone)]
@@ -115,7 +118,7 @@ impl SegmentScan {
         let records = || self.records.iter().map(|record| &record.found.record);
         let first = records().map(|record| record.seq).min().unwrap_or(u64::MAX);
         let claims = records().map(|record| record.durable_seq).max().unwrap_or(0);
-        let blank = self.summary.iter().take(SECTOR_BYTES as usize).all(|byte| *byte == 0);
+        let blank = self.summary.iter().take(SECTOR).all(|byte| *byte == 0);
         blank && claims < first
     }
 

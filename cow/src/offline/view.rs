@@ -35,6 +35,9 @@ pub(crate) enum Source<'a> {
     Lost,
 }
 
+/// Hears of each piece of a walk.
+type Each<'a, E> = &'a mut dyn FnMut(Range<u64>, Source<'_>) -> Result<(), E>;
+
 impl View {
     /// Blocks of it, the last one perhaps in part.
     pub(crate) fn blocks(&self) -> u64 {
@@ -64,11 +67,7 @@ impl View {
     }
 
     /// Calls `each` with what lies in a range of blocks, in order.
-    pub(crate) fn walk<E>(
-        &self,
-        range: Range<u64>,
-        each: &mut dyn FnMut(Range<u64>, Source<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(crate) fn walk<E>(&self, range: Range<u64>, each: Each<'_, E>) -> Result<(), E> {
         let mut lba = range.start;
         while lba < range.end {
             let (source, blocks) = self.at(lba, range.end);

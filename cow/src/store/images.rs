@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::{Catalogue, ImageEntry, Store, check_name, manifests};
+use super::{Catalogue, Health, ImageEntry, Store, check_name, manifests};
 use crate::{
     error::{Error, Kind, Result},
     format::{frame::Location, manifest::ImageManifest},
@@ -32,6 +32,8 @@ pub struct ImageInfo {
     pub created_unix_ms: u64,
     /// Volumes and snapshots that live on it.
     pub volumes: usize,
+    /// Whether its content can be trusted.
+    pub health: Health,
 }
 
 impl Store {
@@ -142,7 +144,7 @@ impl Store {
     }
 
     /// The content of an image, open; shared by all its volumes.
-    pub(super) fn content(&self, id: ImageId) -> Result<Arc<Image>> {
+    pub(crate) fn content(&self, id: ImageId) -> Result<Arc<Image>> {
         let mut catalogue = self.catalogue.lock();
         let entry = catalogue.images.get_mut(&id).ok_or_else(|| no_image(id))?;
         if let Some(image) = entry.content.upgrade() {
@@ -180,6 +182,7 @@ impl Store {
             source_format: manifest.source_format,
             created_unix_ms: manifest.created_unix_ms,
             volumes,
+            health: self.rot_of_image(id).map_or(Health::Ok, Health::Critical),
         })
     }
 }

@@ -15,6 +15,7 @@ mod images;
 mod maintain;
 mod manifests;
 mod open;
+mod rot;
 mod snapshots;
 mod volumes;
 
@@ -52,6 +53,8 @@ pub struct Store {
     placing: Mutex<()>,
     /// Held while a layer that several volumes may share is opened: each is opened once.
     sharing: Mutex<()>,
+    /// What was found to be rotten.
+    rot: Mutex<rot::Rot>,
     _lock: Box<dyn Lock>,
 }
 

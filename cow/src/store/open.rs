@@ -67,6 +67,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path, geometry: Geometry) -> Resu
         catalogue: Mutex::new(catalogue),
         placing: Mutex::new(()),
         sharing: Mutex::new(()),
+        rot: Mutex::default(),
         _lock: lock,
     };
     store.sweep()?;

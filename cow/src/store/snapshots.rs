@@ -99,6 +99,13 @@ impl Store {
         Ok(told)
     }
 
+    /// The layers of a snapshot, from the top down.
+    pub(crate) fn snapshot_layers(&self, id: SnapshotId) -> Result<Vec<LayerId>> {
+        let catalogue = self.catalogue.lock();
+        let entry = catalogue.snapshots.get(&id).ok_or_else(|| no_snapshot(id))?;
+        Ok(entry.manifest.layers.iter().rev().copied().collect())
+    }
+
     /// Removes a snapshot. Volumes that were cloned from it keep what they need of it.
     pub fn remove_snapshot(&self, id: SnapshotId) -> Result<()> {
         let mut catalogue = self.catalogue.lock();

@@ -81,6 +81,7 @@ impl Store {
         let poisoned = open.as_ref().is_some_and(|volume| volume.is_poisoned());
         let fault = fault
             .or_else(|| poisoned.then(|| "an earlier write or sync failed; reopen the volume".to_owned()));
+        let fault = fault.or_else(|| self.rot_of_volume(id, manifest.image));
         let allocated = match &open {
             Some(volume) => volume.allocated_bytes(),
             None => manifest.layers.iter().try_fold(0, |sum, layer| Ok(sum + self.layer_bytes(*layer)?)),
@@ -191,7 +192,7 @@ impl Store {
     }
 
     /// A frozen layer, open once however many volumes lie on it.
-    fn shared_layer(&self, id: LayerId) -> Result<Arc<Layer>> {
+    pub(crate) fn shared_layer(&self, id: LayerId) -> Result<Arc<Layer>> {
         let _sharing = self.sharing.lock();
         let open = self.catalogue.lock().layers.get(&id).and_then(std::sync::Weak::upgrade);
         if let Some(layer) = open.filter(|layer| !layer.is_poisoned()) {

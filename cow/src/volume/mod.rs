@@ -192,7 +192,7 @@ impl Volume {
     }
 
     /// What the volume is made of now. A snapshot replaces it; who reads goes on with what he has.
-    fn stack(&self) -> Arc<Stack> {
+    pub(crate) fn stack(&self) -> Arc<Stack> {
         self.stack.read().clone()
     }
 

@@ -188,7 +188,7 @@ pub(super) fn verify(offset: u64, data: &[u8], crcs: &[u32]) -> Result<()> {
 }
 
 impl Segment {
-    pub(super) fn read(&self, block: u16, out: &mut [u8], wait: Wait) -> Result<()> {
+    pub(crate) fn read(&self, block: u16, out: &mut [u8], wait: Wait) -> Result<()> {
         let offset = self.block_offset(u32::from(block));
         match self.file.read_at(offset, out, wait) {
             Ok(read) => {
