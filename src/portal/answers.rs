@@ -11,23 +11,29 @@ use tokio::sync::watch;
 
 use super::discovery::{self, PORTAL_GROUP};
 use super::driver::Driver;
-use super::limits::{SLOW_TIME, SLOW_TURN};
+use super::limits::{ROUND_BYTES_MAX, ROUND_EVENTS_MAX, SLOW_ROUND, SLOW_TIME};
 use super::mailbox::Letter;
 use super::session::{self, Unit};
 use crate::exports::{Access, SessionHandle};
 use crate::lun::Execution;
 
 impl Driver {
-    /// Answers all events that there are; true when there were any.
+    /// Answers the events that there are, up to what one round may take; true when there were any.
     pub(super) fn answer_events(&mut self) -> bool {
         let Some(first) = self.connection.poll_event() else { return false };
         let begin = Instant::now();
+        let mut bytes = data_bytes(&first);
         self.answer(first);
-        while let Some(event) = self.connection.poll_event() {
+        for _ in 1..ROUND_EVENTS_MAX {
+            if bytes > ROUND_BYTES_MAX {
+                break;
+            }
+            let Some(event) = self.connection.poll_event() else { break };
+            bytes += data_bytes(&event);
             self.answer(event);
         }
         let end = Instant::now();
-        if end - begin > SLOW_TURN {
+        if end - begin > SLOW_ROUND {
             self.slow_until = Some(end + SLOW_TIME);
         }
         true
@@ -291,6 +297,14 @@ impl Reach {
             Function::ClearTaskSet | Function::LogicalUnitReset => Self::LogicalUnit,
             Function::TargetWarmReset | Function::TargetColdReset => Self::Target,
         }
+    }
+}
+
+/// Data that the answer to an event will move, about.
+fn data_bytes(event: &Event) -> usize {
+    match event {
+        Event::Command(command) => command.expected_data_transfer_bytes as usize,
+        _ => 0,
     }
 }
 

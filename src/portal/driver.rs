@@ -1,7 +1,7 @@
 //! Drives one connection: bytes in, events answered, bytes out, until nothing moves; then waits.
 //!
-//! A turn parses all PDUs of one receive, executes what they ask, and sends all responses with one vectored write.
-//! Tokio's own budget ends a turn that never runs dry, so that connections share a thread fairly.
+//! A round parses all PDUs of one receive, executes what they ask, and sends all responses with one vectored write.
+//! A turn that never runs dry ends after some rounds, so that connections share a thread fairly.
 
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -22,7 +22,7 @@ use super::Shared;
 use super::gatekeeper::{HalfOpen, Place};
 use super::limits::{
     BULK_BUFFER_BYTES, BULK_BYTES, IDLE_BUFFER_TIME, LINGER_TIME, READ_BYTES_MIN, RECEIVE_BUFFER_BYTES,
-    SHORTAGE_REST, WRITE_SLICES,
+    ROUNDS_MAX, SHORTAGE_REST, WRITE_SLICES,
 };
 use super::mailbox::{Letter, Mailbox};
 use super::session::Session;
@@ -129,7 +129,7 @@ impl Driver {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let mut moves = self.take_letters(context);
             moves |= self.receive(context);
             moves |= self.answer_events();
@@ -143,6 +143,8 @@ impl Driver {
                 return Poll::Pending;
             }
         }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Closed, everything sent that can be, and no command left.

@@ -32,6 +32,9 @@ pub(super) const READ_BYTES_MIN: usize = 16 * 1024;
 /// A new receive buffer has room for this much at least.
 pub(super) const RECEIVE_BUFFER_BYTES: usize = 128 * 1024;
 
+/// Read buffers kept for use again, of all connections together: the long reads of a few busy ones.
+pub(super) const IDLE_READ_BYTES_MAX: usize = 16 << 20;
+
 /// A connection that lacks more than this to the end of a PDU gets a buffer of `BULK_BUFFER_BYTES`.
 pub(super) const BULK_BYTES: usize = 64 * 1024;
 /// See `BULK_BYTES`.
@@ -43,10 +46,18 @@ pub(super) const IDLE_BUFFER_TIME: Duration = Duration::from_secs(1);
 /// Slices handed to one vectored write.
 pub(super) const WRITE_SLICES: usize = 128;
 
-/// A turn of a connection that took this long was stalled by its store: its commands go to the blocking pool for
+/// Rounds of one turn: then other connections of the thread have theirs.
+pub(super) const ROUNDS_MAX: usize = 16;
+
+/// Events answered in one round, and data moved by its commands: then what is there is sent first.
+pub(super) const ROUND_EVENTS_MAX: usize = 64;
+/// See `ROUND_EVENTS_MAX`.
+pub(super) const ROUND_BYTES_MAX: usize = 4 << 20;
+
+/// A round of a connection that took this long was stalled by its store: its commands go to the blocking pool for
 /// `SLOW_TIME`, so that the thread is free for others.
-pub(super) const SLOW_TURN: Duration = Duration::from_millis(100);
-/// See `SLOW_TURN`.
+pub(super) const SLOW_ROUND: Duration = Duration::from_millis(100);
+/// See `SLOW_ROUND`.
 pub(super) const SLOW_TIME: Duration = Duration::from_secs(1);
 
 /// Time for the last bytes to go out after the end of a connection.

@@ -82,7 +82,7 @@ impl Portals {
         let listening = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
         let connection_config = Arc::new(config.connection.clone());
         let gatekeeper = Arc::default();
-        let pool = BufferPool::default();
+        let pool = BufferPool::new(limits::IDLE_READ_BYTES_MAX);
         let budget = Budget::default();
         let shared = Shared { config, connection_config, directory, pool, listening, gatekeeper, budget };
         let shared = Arc::new(shared);

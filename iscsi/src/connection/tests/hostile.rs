@@ -79,8 +79,13 @@ fn small_config() -> ConnectionConfig {
     ConnectionConfig { buffered_bytes_max: 1 << 20, tasks_max: 8, ..ConnectionConfig::default() }
 }
 
+/// `HOSTILE_CASES=1000000 cargo test -p iscsi --release hostile` tries more.
+fn cases() -> u32 {
+    std::env::var("HOSTILE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_before_login(bytes in prop::collection::vec(any::<u8>(), 0..4096), step in 1usize..200) {
