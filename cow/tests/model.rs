@@ -4,6 +4,7 @@
 mod support;
 
 use support::{
+    full,
     history::{Plan, Tally, run},
     number,
 };
@@ -36,12 +37,12 @@ fn seeds(name: &str, plan: Plan, first: u64, count: u64) {
 
 #[test]
 fn what_was_acknowledged_survives_and_nothing_else_appears() {
-    let count = number("COW_SEEDS", if cfg!(debug_assertions) { 60 } else { 60 });
+    let count = number("COW_SEEDS", if full() { 1000 } else { 30 });
     seeds("crashes", Plan::crashes(), number("COW_SEED", 1), count);
 }
 
 #[test]
 fn refused_calls_lose_nothing() {
-    let count = number("COW_SEEDS", 60);
+    let count = number("COW_SEEDS", if full() { 1200 } else { 30 });
     seeds("faults", Plan::faults(), number("COW_SEED", 1), count);
 }

@@ -27,12 +27,21 @@ pub struct Plan {
     pub crash_one_in: u64,
     /// One in so many operations meets a failing call; 0 for never.
     pub fault_one_in: u64,
+    /// Where a power cut decides about no more sectors and names than this, every subset is tried; 0 for never.
+    pub subset_bits: u32,
 }
 
 impl Plan {
     /// Crashes, and nothing else that goes wrong.
     pub fn crashes() -> Self {
-        Self { operations: 60, fork_one_in: 6, cuts_per_fork: 4, crash_one_in: 12, fault_one_in: 0 }
+        Self {
+            operations: 60,
+            fork_one_in: 6,
+            cuts_per_fork: 4,
+            crash_one_in: 12,
+            fault_one_in: 0,
+            subset_bits: 0,
+        }
     }
 
     /// Calls that fail, and crashes.
@@ -128,6 +137,14 @@ pub fn run(seed: u64, plan: Plan) -> Tally {
     }
 }
 
+/// A store on an empty disk.
+fn open_new(disk: &SimDisk, geometry: Geometry) -> Result<Arc<Store>, Wrong> {
+    use cow::disk::Disk;
+    disk.create_dir(std::path::Path::new("/var")).map_err(|error| error.to_string())?;
+    disk.sync_dir(std::path::Path::new("/")).map_err(|error| error.to_string())?;
+    open(disk, geometry).map_err(|error| format!("a new store does not open: {error:?}"))
+}
+
 impl History {
     pub fn new(seed: u64, plan: Plan) -> Self {
         let mut rng = Rng::new(seed.wrapping_mul(0x5851_f42d_4c95_7f2d) ^ 0xc0ffee);
@@ -153,6 +170,15 @@ impl History {
     }
 
     fn run(&mut self) -> Result<(), Wrong> {
+        self.begin()?;
+        for _ in 0..self.plan.operations {
+            self.operation()?;
+        }
+        self.finish()
+    }
+
+    /// Makes the store.
+    pub fn begin(&mut self) -> Result<(), Wrong> {
         for dir in ["/var", "/var/store"].iter().take(1 + self.rng.index(2)) {
             use cow::disk::Disk;
             self.disk.create_dir(std::path::Path::new(dir)).map_err(|error| error.to_string())?;
@@ -167,15 +193,11 @@ impl History {
             Err(_) if self.disk.is_stopped() => self.crash()?,
             Err(error) => return Err(format!("a new store does not open: {error:?}")),
         }
-        self.check_forks()?;
-        for _ in 0..self.plan.operations {
-            self.operation()?;
-        }
-        self.finish()
+        self.check_forks()
     }
 
     /// At the end everything is flushed, closed and read once more after a power cut.
-    fn finish(&mut self) -> Result<(), Wrong> {
+    pub fn finish(&mut self) -> Result<(), Wrong> {
         self.note(|| "finish".to_owned());
         self.disk.fork_sometimes(0);
         self.handles.clear();
@@ -218,8 +240,20 @@ impl History {
         format!("{prefix}{}", self.names)
     }
 
+    /// One operation that the dice choose.
     fn operation(&mut self) -> Result<(), Wrong> {
+        let dice = self.rng.below(100);
+        self.operation_of(dice, None)
+    }
+
+    /// The operation of this number, with this fault armed.
+    pub fn operation_of(&mut self, dice: u64, fault: Option<Fault>) -> Result<(), Wrong> {
         self.tally.operations += 1;
+        if let Some(fault) = fault {
+            self.note(|| format!("armed {fault:?}"));
+            self.sync_fault = fault.op == Some(Op::Sync);
+            self.disk.set_fault(Some(fault));
+        }
         if self.rng.one_in(self.plan.crash_one_in) {
             let within = if self.rng.one_in(3) { 60 } else { 8 };
             self.disk.stop_at(Some(self.disk.steps() + 1 + self.rng.below(within)));
@@ -228,7 +262,7 @@ impl History {
             self.arm();
         }
         self.needs_space = false;
-        let outcome = self.choose();
+        let outcome = self.choose(dice);
         self.check_forks()?;
         let hits = self.disk.fault_hits();
         self.disk.set_fault(None);
@@ -456,14 +490,13 @@ impl History {
         Ok(open)
     }
 
-    fn choose(&mut self) -> Outcome {
+    fn choose(&mut self, dice: u64) -> Outcome {
         let volumes = self.model.volumes_there();
         let usable: Vec<usize> = volumes
             .iter()
             .copied()
             .filter(|at| self.handle(*at).is_none_or(|open| !open.is_poisoned()))
             .collect();
-        let dice = self.rng.below(100);
         if usable.is_empty() || dice < 4 && volumes.len() < 5 {
             return self.create_volume();
         }
@@ -1004,6 +1037,12 @@ impl History {
                 Self::suspect_all(suspect.insert(self.model.clone()));
             }
             let model = suspect.as_ref().unwrap_or(&self.model);
+            if self.plan.subset_bits > 0 {
+                let states = self.check_all_cuts(model, &fork, &mut rng);
+                self.tally.crash_states += states
+                    .map_err(|wrong| format!("crashed at step {} ({:?}): {wrong}", fork.step, fork.op))?;
+                continue;
+            }
             for _ in 0..self.plan.cuts_per_fork {
                 self.check_fork(model, &fork, &mut rng)
                     .map_err(|wrong| format!("crashed at step {} ({:?}): {wrong}", fork.step, fork.op))?;
@@ -1011,6 +1050,26 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    /// Every subset of what a power cut decides about, where those are few; else some. And a kill.
+    fn check_all_cuts(&self, model: &Model, fork: &Fork, rng: &mut Rng) -> Result<u64, Wrong> {
+        recover(model, &fork.disk().kill(), self.geometry, End::Kill, rng)
+            .map_err(|wrong| format!("Kill, {wrong}"))?;
+        let undecided = fork.disk().undecided();
+        let every = undecided <= self.plan.subset_bits as usize;
+        let cuts = if every { 1 << undecided } else { self.plan.cuts_per_fork };
+        for cut in 0..cuts {
+            let disk = if every {
+                fork.disk().power_cut_exactly(cut)
+            } else {
+                let cut = Cut::any(rng);
+                fork.disk().power_cut(rng, cut)
+            };
+            recover(model, &disk, self.geometry, End::Cut, rng)
+                .map_err(|wrong| format!("Cut {cut:b} of {undecided}, {wrong}"))?;
+        }
+        Ok(cuts + 1)
     }
 
     fn check_fork(&self, model: &Model, fork: &Fork, rng: &mut Rng) -> Result<(), Wrong> {
@@ -1041,8 +1100,53 @@ impl History {
         recover(model, &disk, self.geometry, end, rng).map(drop).map_err(|wrong| format!("{how}{wrong}"))
     }
 
-    pub fn seed(&self) -> u64 {
-        self.seed
+    /// Makes the store, with nothing going wrong.
+    pub fn begin_quietly(&mut self) -> Result<(), Wrong> {
+        self.store = Some(open_new(&self.disk, self.geometry)?);
+        Ok(())
+    }
+
+    /// What was done, newest last.
+    pub fn told(&self) -> String {
+        let log = self.log.iter().rev().take(60).rev().cloned().collect::<Vec<_>>().join("\n  ");
+        format!("seed {} {:?}\n  {log}", self.seed, self.geometry)
+    }
+
+    /// One of a few small operations, always at the same place.
+    pub fn letter(&mut self, letter: char) -> Result<(), Wrong> {
+        let tags = |model: &mut Model, sectors| model.new_tags(sectors);
+        let plain = |open: &Volume, offset: u64, bytes: &[u8], wait: Wait| open.write(offset, &[bytes], wait);
+        let outcome = match letter {
+            'w' => {
+                let tags = tags(&mut self.model, BLOCK);
+                self.change(0, 0, tags, true, plain)
+            }
+            'p' => {
+                let tags = tags(&mut self.model, 3);
+                self.change(0, 6, tags, self.geometry.record_blocks_max > 1, plain)
+            }
+            't' => self.change(0, 0, vec![0; BLOCK], false, |open, offset, bytes, wait| {
+                open.trim(offset, bytes.len() as u64, wait)
+            }),
+            'f' => self.flush(0),
+            'c' => self.checkpoint(0),
+            'r' => self.reclaim(0),
+            's' => self.snapshot(0),
+            _ => Err(Trouble::Wrong(format!("no operation `{letter}`"))),
+        };
+        self.check_forks()?;
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Trouble::Wrong(wrong)) => Err(wrong),
+            Err(Trouble::Refused(error)) => Err(format!("refused for no reason: {error:?}")),
+            Err(Trouble::Stopped) => Err("stopped for no reason".to_owned()),
+        }
+    }
+
+    /// Goes on without further forks.
+    pub fn fork_every_step(&mut self, every: bool) {
+        self.plan.fork_one_in = u64::from(every);
+        self.disk.fork_sometimes(self.plan.fork_one_in);
     }
 }
 

@@ -31,6 +31,11 @@ pub fn small_geometry(rng: &mut Rng) -> Geometry {
     }
 }
 
+/// Whether the long form of the tests is asked for: `make test` does, with the profile `sim`.
+pub fn full() -> bool {
+    number("COW_FULL", 0) != 0
+}
+
 /// A number from the environment, so that one command runs more or other seeds.
 pub fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
