@@ -61,6 +61,23 @@ impl Client {
         self.send(request.emit(), &text).await;
     }
 
+    /// One request of the security stage, with its answer; with `last` on to full feature phase.
+    pub(super) async fn security(&mut self, keys: &[(&str, &str)], last: bool) -> ([u8; 2], String) {
+        let mut text = Vec::new();
+        append_pair(&mut text, "InitiatorName", INITIATOR);
+        keys.iter().for_each(|(key, value)| append_pair(&mut text, key, value));
+        let request = LoginRequest {
+            transit: last,
+            next_stage: Stage::FullFeaturePhase,
+            isid: Isid([0, 2, 0x3d, 0, 0, 1]),
+            cmd_sn: SerialNumber(self.cmd_sn),
+            ..LoginRequest::default()
+        };
+        self.send(request.emit(), &text).await;
+        let pdu = self.receive().await;
+        (LoginResponse::parse(&pdu.bhs).status, String::from_utf8(pdu.data.to_vec()).unwrap())
+    }
+
     /// A discovery session's answer to SendTargets=All.
     pub(super) async fn discover(&mut self) -> String {
         self.send_login(&[("SessionType", "Discovery")], 9).await;

@@ -1,5 +1,6 @@
 //! Portals on loopback: a small initiator, and a store in memory that stalls when a test wants it to.
 
+mod chap;
 mod client;
 mod store;
 
