@@ -51,9 +51,9 @@ def stages(which):
         Stage("format", cargo("fmt", "--all", "--check")),
         Stage("arrows", ["tests/arrows.py"]),
         Stage("lints", cargo("clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"), 900),
-        Stage("unit", cargo("test", "--workspace", "--exclude", "cow", "--locked"), 1200),
+        Stage("unit", cargo("test", "--workspace", "--exclude", "cow", "--locked", "--no-fail-fast"), 1200),
         # Optimised, with debug checks: thousands of simulated crashes in a few minutes.
-        Stage("store", cargo("test", "-p", "cow", "--profile", "sim", "--locked"), 1200),
+        Stage("store", cargo("test", "-p", "cow", "--profile", "sim", "--locked", "--no-fail-fast"), 1200),
     ]
     if which == "check":
         return fast
