@@ -268,6 +268,17 @@ pub enum TaskScope {
     All,
 }
 
+impl TaskScope {
+    /// Are the tasks of this logical unit meant?
+    #[must_use]
+    pub fn contains(self, lun: LogicalUnitNumber) -> bool {
+        match self {
+            Self::All => true,
+            Self::LogicalUnit(own) => own == lun,
+        }
+    }
+}
+
 /// SendTargets (RFC 7143 Appendix C).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendTargetsRequested {

@@ -3,7 +3,7 @@
 use super::window::Position;
 use super::{Connection, task::TaskState};
 use crate::error::CloseReason;
-use crate::event::{AsyncNotice, Event, LogoutRequested};
+use crate::event::{AsyncNotice, Event, LogoutRequested, TaskScope};
 use crate::limits::{BHS_BYTES, HELD_COMMANDS_MAX, PING_BYTES_MAX};
 use crate::names::{InitiatorTaskTag, LogicalUnitNumber, SessionType, TargetTransferTag};
 use crate::serial::SerialNumber;
@@ -63,7 +63,7 @@ impl Connection {
         let cmd_sn = ScsiCommand::parse(&pdu.bhs).cmd_sn;
         match self.window.position(cmd_sn) {
             Position::Outside => {}
-            Position::Ahead => self.hold(cmd_sn, pdu),
+            Position::Ahead => self.hold(cmd_sn, Some(pdu)),
             Position::Expected => {
                 self.window.advance();
                 self.dispatch(opcode, pdu);
@@ -72,7 +72,32 @@ impl Connection {
         }
     }
 
-    fn hold(&mut self, cmd_sn: SerialNumber, pdu: Pdu) {
+    /// A numbered request was aborted before it came: it counts as received, and is ignored should it come (§11.5.1).
+    pub(super) fn give_up(&mut self, cmd_sn: SerialNumber) {
+        match self.window.position(cmd_sn) {
+            Position::Outside => {}
+            Position::Ahead => self.hold(cmd_sn, None),
+            Position::Expected => {
+                self.window.advance();
+                self.dispatch_held();
+            }
+        }
+    }
+
+    /// Commands of a logical unit that wait for their turn are aborted with those that had it.
+    pub(super) fn give_up_held(&mut self, scope: TaskScope, before: SerialNumber) {
+        for (cmd_sn, pdu) in &mut self.held {
+            let is_meant = |pdu: &Pdu| {
+                let command = ScsiCommand::parse(&pdu.bhs);
+                Opcode::of(&pdu.bhs) == Opcode::ScsiCommand && scope.contains(command.lun)
+            };
+            if cmd_sn.is_before(before) && pdu.as_ref().is_some_and(is_meant) {
+                *pdu = None;
+            }
+        }
+    }
+
+    fn hold(&mut self, cmd_sn: SerialNumber, pdu: Option<Pdu>) {
         let is_new = self.held.iter().all(|(other, _)| *other != cmd_sn);
         if is_new && self.held.len() < HELD_COMMANDS_MAX {
             self.held.push((cmd_sn, pdu));
@@ -83,7 +108,9 @@ impl Connection {
         while let Some(at) = self.held.iter().position(|(cmd_sn, _)| *cmd_sn == self.window.exp_cmd_sn()) {
             let (_, pdu) = self.held.swap_remove(at);
             self.window.advance();
-            self.dispatch(Opcode::of(&pdu.bhs), pdu);
+            if let Some(pdu) = pdu {
+                self.dispatch(Opcode::of(&pdu.bhs), pdu);
+            }
         }
     }
 

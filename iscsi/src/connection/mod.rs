@@ -67,8 +67,9 @@ pub struct Connection {
     /// Tasks that may solicit all their data.
     soliciting_now: usize,
     transfer_count: u16,
-    /// Numbered requests that came before one that is missing.
-    held: Vec<(SerialNumber, Pdu)>,
+    /// Numbered requests that came before one that is missing; without a PDU, those that were aborted before they
+    /// came, or while they waited.
+    held: Vec<(SerialNumber, Option<Pdu>)>,
     task_management: Vec<PendingTaskManagement>,
     task_management_count: u64,
     text: Option<TextExchange>,

@@ -135,10 +135,7 @@ impl Task {
     }
 
     pub(super) fn is_in(&self, scope: TaskScope) -> bool {
-        match scope {
-            TaskScope::All => true,
-            TaskScope::LogicalUnit(lun) => self.lun == lun,
-        }
+        scope.contains(self.lun)
     }
 }
 

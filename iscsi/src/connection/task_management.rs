@@ -6,6 +6,7 @@
 
 use super::Connection;
 use super::task::TaskState;
+use super::window::Position;
 use crate::event::{
     Event, TaskManagement, TaskManagementFunction, TaskManagementId, TaskManagementResponse, TaskScope,
 };
@@ -52,7 +53,8 @@ impl Connection {
             }
             Function::AbortTask => {
                 let id = self.referenced_task(request);
-                let proposed = if id.is_some() {
+                let is_to_come = id.is_none() && self.give_up_referenced(request);
+                let proposed = if id.is_some() || is_to_come {
                     TaskManagementResponse::FunctionComplete
                 } else {
                     TaskManagementResponse::TaskDoesNotExist
@@ -61,11 +63,13 @@ impl Connection {
                 self.ask_task_management(function, request, proposed, waits_for);
             }
             Function::AbortTaskSet | Function::ClearTaskSet | Function::LogicalUnitReset => {
+                self.give_up_held(logical_unit, request.cmd_sn);
                 let waits_for = self.stop_tasks(logical_unit);
                 let proposed = TaskManagementResponse::FunctionComplete;
                 self.ask_task_management(function, request, proposed, waits_for);
             }
             Function::TargetWarmReset | Function::TargetColdReset | Function::ITNexusReset => {
+                self.give_up_held(TaskScope::All, request.cmd_sn);
                 let waits_for = self.stop_tasks(TaskScope::All);
                 let proposed = TaskManagementResponse::FunctionComplete;
                 self.ask_task_management(function, request, proposed, waits_for);
@@ -97,6 +101,18 @@ impl Connection {
     fn referenced_task(&self, request: &TaskManagementRequestPdu) -> Option<TaskId> {
         let id = self.tasks.find(request.referenced_task_tag)?;
         self.tasks.get(id).filter(|task| task.lun == request.lun).map(|_| id)
+    }
+
+    /// §11.5.1: a task that did not come yet, though its CmdSN lies before the request's, is considered received.
+    fn give_up_referenced(&mut self, request: &TaskManagementRequestPdu) -> bool {
+        let cmd_sn = request.ref_cmd_sn;
+        let is_missing =
+            cmd_sn.is_before(request.cmd_sn) && self.window.position(cmd_sn) != Position::Outside;
+        if is_missing {
+            self.held.retain(|(other, _)| *other != cmd_sn);
+            self.give_up(cmd_sn);
+        }
+        is_missing
     }
 
     fn ask_task_management(

@@ -154,6 +154,47 @@ fn functions_that_are_not_there() {
     }
 }
 
+/// The request overtook its command.
+#[test]
+fn abort_of_a_task_that_is_still_to_come() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    let late = pair.command(false, true, 512);
+    let next = pair.command(true, false, 512);
+    pair.send(next.emit(), &[]);
+    pair.no_event();
+    let request = TaskManagementRequestPdu {
+        immediate: true,
+        function: 1,
+        lun: LogicalUnitNumber::ZERO,
+        initiator_task_tag: pair.tag(),
+        referenced_task_tag: late.initiator_task_tag,
+        cmd_sn: pair.cmd_sn,
+        exp_stat_sn: pair.exp_stat_sn.unwrap(),
+        ref_cmd_sn: late.cmd_sn,
+        exp_data_sn: 0,
+    };
+    pair.send(request.emit(), &[]);
+    let asked = expect_event(&mut pair);
+    assert_eq!(asked.proposed, TaskManagementResponse::FunctionComplete);
+    assert_eq!(pair.expect_command().cdb.head()[0], 0x28, "the one behind it has its turn");
+    pair.send(late.emit(), &pattern(512));
+    pair.no_event();
+}
+
+#[test]
+fn a_reset_aborts_commands_that_wait_for_their_turn() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    let missing = pair.command(true, false, 512);
+    let waiting = pair.command(false, true, 512);
+    pair.send(waiting.emit(), &pattern(512));
+    send(&mut pair, 5, InitiatorTaskTag::RESERVED);
+    expect_event(&mut pair);
+    pair.send(missing.emit(), &[]);
+    assert_eq!(pair.expect_command().cdb.head()[0], 0x28);
+    pair.no_event();
+    assert_eq!(pair.target.tasks_open(), 1);
+}
+
 #[test]
 fn too_many_requests_are_rejected() {
     let mut pair = Pair::established(OPEN_ISCSI);
