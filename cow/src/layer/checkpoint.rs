@@ -43,6 +43,7 @@ impl Layer {
 
     /// Writes the map down, so that the next opening reads it instead of replaying records.
     pub(crate) fn checkpoint(&self) -> Result<()> {
+        let _one = self.one_checkpoint.lock();
         let mut guard = self.any_guard()?;
         if !guard.writer().has_dir {
             return Ok(());
@@ -55,6 +56,7 @@ impl Layer {
 
     /// Gives dead space back to the file system: unlinks dead segments, punches dead blocks out of the others.
     pub(crate) fn reclaim(&self) -> Result<u64> {
+        let _one = self.one_checkpoint.lock();
         let mut guard = self.any_guard()?;
         if !guard.writer().has_dir {
             return Ok(0);

@@ -49,6 +49,8 @@ pub(crate) struct Layer {
     dir: PathBuf,
     map: RwLock<Map>,
     writer: Mutex<Writer>,
+    /// Held while a checkpoint is made: one at a time, in the order of their numbers.
+    one_checkpoint: Mutex<()>,
     /// The last record that was written.
     written_seq: AtomicU64,
     /// The last record that is known to survive a power cut.

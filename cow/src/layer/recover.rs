@@ -127,6 +127,7 @@ pub(crate) fn open(context: &Arc<Context>, id: LayerId) -> Result<(Arc<Layer>, R
         saved_seq: AtomicU64::new(head.seq),
         map: RwLock::new(map),
         writer: Mutex::new(writer),
+        one_checkpoint: Mutex::new(()),
         written_seq: AtomicU64::new(seqs.last),
         durable_seq: AtomicU64::new(seqs.durable),
         sync: Mutex::new(SyncState::default()),
