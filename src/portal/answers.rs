@@ -148,7 +148,8 @@ impl Driver {
         let directory = self.shared.directory.clone();
         let mailbox = self.mailbox.clone();
         if request.session_type == SessionType::Normal {
-            tracing::info!(peer = %self.peer, initiator = %request.initiator_name, isid = %request.isid, target = ?request.target_name, "login");
+            let target = request.target_name.as_ref().map_or("", IscsiName::as_str);
+            tracing::info!(peer = %self.peer, initiator = %request.initiator_name, isid = %request.isid, target, "login");
         }
         tokio::spawn(async move {
             let result = session::begin(directory, request, handle, alive).await;

@@ -291,7 +291,10 @@ impl Driver {
             self.waiting.retain(|(scope, _)| connection.has_aborted_tasks(*scope));
         }
         if connection.is_closed() && connection.tasks_executing() == 0 && !self.begins_session {
-            self.session = None;
+            let session = self.session.take();
+            if let Some(unit) = session.as_ref().and_then(|session| session.unit.as_ref()) {
+                tracing::info!(peer = %self.peer, target = %unit.target.name(), "session ended");
+            }
         }
     }
 
