@@ -128,6 +128,36 @@ async fn a_reinstated_session_waits_for_the_writes_of_the_old_one() {
     assert_eq!(rig.sessions(), 1);
 }
 
+/// COMPAT L13, P17: connections are cut in the middle of writes on a store that stalls now and then; once the next login
+/// is through, nothing of the lost session changes the disk any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_write_of_a_lost_session_lands_late() {
+    let rig = Rig::new();
+    let store = rig.store.clone();
+    let stalls = tokio::task::spawn_blocking(move || {
+        for _ in 0..200 {
+            store.stall();
+            std::thread::sleep(Duration::from_micros(700));
+            store.resume();
+            std::thread::sleep(Duration::from_micros(300));
+        }
+    });
+    let mut round = 0u8;
+    while !stalls.is_finished() {
+        round = round.wrapping_add(1);
+        let mut client = Client::connect(rig.address).await;
+        assert_eq!(client.log_in(TARGET, 1).await, [0, 0]);
+        let at_login = rig.store.bytes();
+        tokio::time::sleep(Duration::from_millis(u64::from(round % 4))).await;
+        assert!(rig.store.bytes() == at_login, "a late write in round {round}");
+        for lba in 0..32 {
+            client.send_write(lba * 8, &[round; 4096]).await;
+        }
+    }
+    stalls.await.unwrap();
+    assert!(round > 10);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_isid_is_a_session_beside_the_first() {
     let rig = Rig::new();

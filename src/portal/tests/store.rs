@@ -47,6 +47,11 @@ impl StallingStore {
         self.state.lock().writes_done
     }
 
+    /// All that is on the disk now.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.state.lock().bytes.clone()
+    }
+
     fn with<T>(&self, wait: Wait, work: impl FnOnce(&mut State) -> T) -> Result<T> {
         let mut state = self.state.lock();
         if state.stalls && wait == Wait::No {
