@@ -31,7 +31,7 @@ struct RealFile {
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 impl RealFile {
-    fn new(file: fs::File) -> io::Result<Arc<dyn File>> {
+    fn shared(file: fs::File) -> io::Result<Arc<dyn File>> {
         let in_memory = rustix::fs::fstatfs(&file)?.f_type == TMPFS_MAGIC;
         Ok(Arc::new(Self { file, in_memory }))
     }
@@ -43,11 +43,11 @@ impl Lock for RealLock {}
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        RealFile::new(file)
+        RealFile::shared(file)
     }
 
     fn open(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn File>> {
-        RealFile::new(fs::OpenOptions::new().read(true).write(writable).open(path)?)
+        RealFile::shared(fs::OpenOptions::new().read(true).write(writable).open(path)?)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

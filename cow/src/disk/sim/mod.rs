@@ -24,6 +24,11 @@
 //! - Every call is a step. [`SimDisk::stop_at`] stops everything at one; [`SimDisk::fork_at`] takes the whole
 //!   disk aside before each of several, to be crashed and recovered later without disturbing the run.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a simulated file is as small as the memory it lies in, and bytes are cut from random numbers"
+)]
+
 mod content;
 mod cut;
 mod faults;
