@@ -314,4 +314,37 @@ fn copies_stay_within_the_unit() {
     assert_eq!(task.action, Action::Copy { segments });
     let foreign = list(&[0x6F; 16]);
     assert_eq!(rig.sense(rig.a, &cdb, &foreign), (0x0A, 0x0D, 0x02));
+    for index_at in [16 + 32 + 5, 16 + 32 + 7] {
+        let mut elsewhere = list(&naa);
+        elsewhere[index_at] = 1;
+        assert_eq!(rig.sense(rig.a, &cdb, &elsewhere), (0x0A, 0x0D, 0x02), "no such target descriptor");
+    }
+}
+
+#[test]
+fn unmap_keeps_to_its_limits() {
+    let mut rig = Rig::with(UnitConfig { size_bytes: 4 << 30, ..config() });
+    let mut unmap = |runs: &[(u64, u32)]| {
+        let len = u16::try_from(runs.len() * 16).unwrap();
+        let mut list = [&(len + 6).to_be_bytes()[..], &len.to_be_bytes(), &[0; 4]].concat();
+        for (lba, blocks) in runs {
+            list.extend(lba.to_be_bytes());
+            list.extend(blocks.to_be_bytes());
+            list.extend([0; 4]);
+        }
+        let mut cdb = [0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        cdb[7..9].copy_from_slice(&(len + 8).to_be_bytes());
+        let response = rig.run(rig.a, &cdb, &list);
+        response.sense.get(12).copied()
+    };
+    assert_eq!(unmap(&[]), None, "nothing to do is no error");
+    assert_eq!(unmap(&[(0, 0x8_0000), (0x8_0000, 0x8_0000)]), None);
+    assert_eq!(
+        unmap(&[(0, 0x8_0000), (0x8_0000, 0x8_0001)]),
+        Some(0x26),
+        "more blocks than MAXIMUM UNMAP LBA COUNT"
+    );
+    assert_eq!(unmap(&[(8, 8); 256]), None);
+    assert_eq!(unmap(&[(8, 8); 257]), Some(0x26), "more descriptors than advertised");
+    assert_eq!(unmap(&[(0x7F_FFFF, 2)]), Some(0x21));
 }

@@ -275,7 +275,9 @@ fn aptpl_asks_for_the_state_to_be_saved_and_finds_it_again() {
     assert_eq!(may(&mut again, b), (false, false));
     assert_eq!(read_in(&mut again, a, 2)[3], 0x81, "PTPL_A");
     // Registering without APTPL takes it back.
-    out(&mut again, a, REGISTER, 0, KEY_A, KEY_A);
+    let list = [&KEY_A.to_be_bytes()[..], &KEY_A.to_be_bytes(), &[0; 8]].concat();
+    let task = again.task(a, &[0x5F, REGISTER, 0, 0, 0, 0, 0, 0, 24, 0], &list);
+    assert_eq!(task.action, Action::SaveReservations, "what was stored has to go");
     assert!(again.unit.reservations_to_save().is_empty());
 }
 
