@@ -1,4 +1,4 @@
-//! Asymmetric logical unit access (SPC-4 §5.15, §6.37, §6.45).
+//! Asymmetric logical unit access (SPC-4).
 //!
 //! Every path leads to the same volume at the same cost, so a group is active/optimized unless an initiator asked for
 //! active/non-optimized; both serve every command.

@@ -1,4 +1,4 @@
-//! Unit attention conditions of one I_T nexus: ordered, coalesced, never more than a few (SAM-5 §5.14).
+//! Unit attention conditions of one I_T nexus: ordered, coalesced, never more than a few (SAM-5).
 //!
 //! iPXE retries a command at most ten times, so a nexus is never told more than `UNIT_ATTENTIONS_MAX` things in a row.
 

@@ -195,7 +195,7 @@ fn byte_check(bits: u8) -> ByteCheck {
     }
 }
 
-/// READ(6) and WRITE(6): 21 bits of LBA, and a length of zero means 256 (SBC-3 §5.10).
+/// READ(6) and WRITE(6): 21 bits of LBA, and a length of zero means 256 (SBC-3).
 fn transfer6(cdb: &Cdb) -> Transfer {
     let lba = u64::from(cdb.u32(0) & 0x001F_FFFF);
     let blocks = match cdb.u8(4) {

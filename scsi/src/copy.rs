@@ -1,4 +1,4 @@
-//! EXTENDED COPY(LID1), RECEIVE COPY RESULTS and the third-party copy page (SPC-4 §5.17, §6.4, §7.8.17).
+//! EXTENDED COPY(LID1), RECEIVE COPY RESULTS and the third-party copy page (SPC-4).
 //!
 //! A copy reads and writes this logical unit only: a target descriptor that names anything else is not reachable.
 //! So no initiator can read or write through a copy what it could not read or write itself.
@@ -94,7 +94,7 @@ impl LogicalUnit {
         list.chunks_exact(TARGET_LEN).map(|target| self.is_this_unit(target)).collect()
     }
 
-    /// An identification descriptor (SPC-4 §6.4.4.2) with our NAA name and block length.
+    /// An identification descriptor (SPC-4) with our NAA name and block length.
     fn is_this_unit(&self, target: &[u8]) -> Result<bool, Sense> {
         const BINARY: u8 = 1;
         const NAA_OF_UNIT: u8 = 0x03;
@@ -129,7 +129,7 @@ impl LogicalUnit {
         segments.into_iter().map(|segment| self.copy_segment(segment, reachable)).collect()
     }
 
-    /// One segment (SPC-4 §6.4.6.4, §6.4.6.12): source range and destination offset in bytes.
+    /// One segment (SPC-4): source range and destination offset in bytes.
     fn copy_segment(&self, segment: &[u8], reachable: &[bool]) -> Result<(Range, u64), Sense> {
         const NOT_REACHABLE: Sense = Sense::new(SenseKey::CopyAborted, Asc::COPY_TARGET_DEVICE_NOT_REACHABLE);
         const ABORTED: Sense = Sense::new(SenseKey::CopyAborted, Asc::NONE);
@@ -193,7 +193,7 @@ pub(crate) fn operating_parameters(allocation: usize) -> Plan {
     Plan::Done(Response::data(truncated(data, allocation)))
 }
 
-/// Third-party copy page (SPC-4 §7.8.17): its mandatory descriptors.
+/// Third-party copy page (SPC-4): its mandatory descriptors.
 pub(crate) fn third_party_page(data: &mut Vec<u8>) {
     const SUPPORTED_COMMANDS: u16 = 0x0001;
     const PARAMETER_DATA: u16 = 0x0004;

@@ -1,4 +1,4 @@
-//! READ DEFECT DATA (SBC-3 §5.18, §5.19): a volume has no defects to list.
+//! READ DEFECT DATA (SBC-3): a volume has no defects to list.
 
 use crate::emit::{put, truncated};
 use crate::response::Response;

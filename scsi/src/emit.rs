@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// Cuts parameter data at the allocation length, which is no error (SPC-4 §4.2.5.6).
+/// Cuts parameter data at the allocation length, which is no error (SPC-4).
 pub(crate) fn truncated(mut data: Vec<u8>, allocation: usize) -> Bytes {
     data.truncate(allocation);
     data.into()
@@ -27,7 +27,7 @@ pub(crate) fn put(data: &mut [u8], at: usize, field: &[u8]) {
     }
 }
 
-/// Text in a field of fixed width: ASCII, left-aligned, padded with spaces (SPC-4 §4.3.1).
+/// Text in a field of fixed width: ASCII, left-aligned, padded with spaces (SPC-4).
 pub(crate) fn ascii<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [b' '; N];
     for (to, from) in field.iter_mut().zip(text.bytes()) {

@@ -1,4 +1,4 @@
-//! Standard INQUIRY data (SPC-4 §6.6.2) and READ CAPACITY (SBC-3 §5.15, §5.16).
+//! Standard INQUIRY data (SPC-4) and READ CAPACITY (SBC-3).
 
 use bytes::BufMut;
 
@@ -64,7 +64,7 @@ pub(crate) fn standard(peripheral: Peripheral) -> Vec<u8> {
 }
 
 impl LogicalUnit {
-    /// INQUIRY (SPC-4 §6.6): without EVPD the PAGE CODE must be zero.
+    /// INQUIRY (SPC-4): without EVPD the PAGE CODE must be zero.
     pub(crate) fn inquiry(&self, nexus: crate::NexusId, evpd: bool, page: u8, allocation: usize) -> Decision {
         let data = match (evpd, page) {
             (false, 0) => standard(Peripheral::Disk),

@@ -1,4 +1,4 @@
-//! LOG SENSE (SPC-4 §7.3): what thin provisioning has left, and that there is nothing to complain of.
+//! LOG SENSE (SPC-4): what thin provisioning has left, and that there is nothing to complain of.
 
 use bytes::BufMut;
 
@@ -34,7 +34,7 @@ impl LogicalUnit {
         self.usage = usage;
     }
 
-    /// The store runs low: tells every nexus (SBC-3 §4.7.3.7.6, 38h/07h).
+    /// The store runs low: tells every nexus (SBC-3, 38h/07h).
     pub fn soft_threshold_reached(&mut self) {
         self.nexuses.announce(Attention::SoftThreshold, None);
     }
@@ -57,7 +57,7 @@ impl LogicalUnit {
         Ok(Plan::Done(Response::data(truncated(data, allocation))))
     }
 
-    /// Logical block provisioning log page (SBC-3 §6.3.3), in units of the threshold exponent.
+    /// Logical block provisioning log page (SBC-3), in units of the threshold exponent.
     fn provisioning_parameters(&self, data: &mut Vec<u8>, first: u16) {
         const AVAILABLE: u16 = 0x0001;
         const USED: u16 = 0x0002;
@@ -85,7 +85,7 @@ fn supported_subpages(data: &mut Vec<u8>) {
     }
 }
 
-/// Informational exceptions log page (SPC-4 §7.3.10): none, no temperature.
+/// Informational exceptions log page (SPC-4): none, no temperature.
 fn exceptions(data: &mut Vec<u8>) {
     data.extend([0x00, 0x00, BINARY_LIST, 0x04, 0x00, 0x00, 0xFF, 0x00]);
 }

@@ -12,10 +12,10 @@ use crate::table::{self, Lookup};
 use crate::task::Plan;
 use crate::unit::Decision;
 
-/// REPORT LUNS well-known logical unit (SPC-4 §8.2).
+/// REPORT LUNS well-known logical unit (SPC-4).
 const WELL_KNOWN_REPORT_LUNS: u64 = 0xC101_0000_0000_0000;
 
-/// What an 8-byte LUN names (SAM-5 §4.7).
+/// What an 8-byte LUN names (SAM-5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A logical unit by its number.
@@ -43,13 +43,13 @@ impl Address {
     }
 }
 
-/// The 8 bytes of a logical unit number (SAM-5 §4.7.7: peripheral addressing up to 255, flat space above).
+/// The 8 bytes of a logical unit number (SAM-5: peripheral addressing up to 255, flat space above).
 fn encode(unit: u16) -> u64 {
     let flat = if unit < 256 { 0 } else { 0x4000 };
     u64::from(unit | flat) << 48
 }
 
-/// REPORT LUNS (SPC-4 §6.33).
+/// REPORT LUNS (SPC-4).
 pub(crate) fn report(select: u8, allocation: usize, units: &[u16]) -> Decision {
     const NOT_WELL_KNOWN: u8 = 0x00;
     const WELL_KNOWN: u8 = 0x01;
@@ -68,7 +68,7 @@ pub(crate) fn report(select: u8, allocation: usize, units: &[u16]) -> Decision {
     Ok(Plan::Done(Response::data(truncated(data, allocation))))
 }
 
-/// Answers a command to a logical unit number under which there is no disk (SAM-5 §5.11, SPC-4 §6.6.2).
+/// Answers a command to a logical unit number under which there is no disk (SAM-5, SPC-4).
 /// `units` are the numbers under which there are some.
 #[must_use]
 pub fn absent_unit(address: Address, cdb: &[u8], units: &[u16]) -> Response {

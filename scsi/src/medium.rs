@@ -1,4 +1,4 @@
-//! Commands that move or look at blocks (SBC-3 §5).
+//! Commands that move or look at blocks (SBC-3).
 
 use bytes::Bytes;
 
@@ -28,7 +28,7 @@ impl LogicalUnit {
         self.with_what_came(range, data_out, |range| Action::Write { range, fua })
     }
 
-    /// WRITE ATOMIC(16) (SBC-4 §5.48). No boundaries: the table refuses a nonzero ATOMIC BOUNDARY.
+    /// WRITE ATOMIC(16) (SBC-4). No boundaries: the table refuses a nonzero ATOMIC BOUNDARY.
     pub(crate) fn write_atomic(&self, transfer: Transfer, data_out: &[Bytes]) -> Decision {
         let range = self.limited(transfer, ATOMIC_BYTES_MAX)?;
         if !(range.offset | range.len).is_multiple_of(ATOMIC_UNIT_BYTES) {
@@ -57,7 +57,7 @@ impl LogicalUnit {
         self.with_what_came(range, data_out, |range| Action::WriteAndVerify { range, compare })
     }
 
-    /// VERIFY (SBC-3 §5.33): against data-out, one block of it, or only that the medium can be read.
+    /// VERIFY (SBC-3): against data-out, one block of it, or only that the medium can be read.
     pub(crate) fn verify(&self, lba: u64, blocks: u32, check: ByteCheck, data_out: &[Bytes]) -> Decision {
         let transfer = Transfer { lba, blocks, fua: false };
         match check {
@@ -85,7 +85,7 @@ impl LogicalUnit {
         }
     }
 
-    /// COMPARE AND WRITE (SBC-3 §5.2): data-out is what is expected, then what is to be written.
+    /// COMPARE AND WRITE (SBC-3): data-out is what is expected, then what is to be written.
     pub(crate) fn compare_and_write(&self, transfer: Transfer, data_out: &[Bytes]) -> Decision {
         let bytes_max = u64::from(COMPARE_AND_WRITE_BLOCKS_MAX) * self.block_len();
         let range = self.limited(transfer, bytes_max)?;
@@ -131,7 +131,7 @@ impl LogicalUnit {
         Ok(self.perform(action, self.block_len()))
     }
 
-    /// SYNCHRONIZE CACHE (SBC-3 §5.26): a part is flushed with the whole; NUMBER OF LOGICAL BLOCKS of zero is to the end.
+    /// SYNCHRONIZE CACHE (SBC-3): a part is flushed with the whole; NUMBER OF LOGICAL BLOCKS of zero is to the end.
     pub(crate) fn synchronize_cache(&self, lba: u64, blocks: u32) -> Decision {
         self.range(lba, u64::from(blocks))?;
         Ok(self.flush())
@@ -141,7 +141,7 @@ impl LogicalUnit {
         self.perform(Action::Flush, 0)
     }
 
-    /// PRE-FETCH (SBC-3 §5.10): GOOD rather than CONDITION MET, since there is no promise to keep.
+    /// PRE-FETCH (SBC-3): GOOD rather than CONDITION MET, since there is no promise to keep.
     pub(crate) fn prefetch(&self, lba: u64, blocks: u32) -> Decision {
         let mut range = self.range(lba, u64::from(blocks))?;
         range.len = range.len.min(PREFETCH_BYTES_MAX);
@@ -189,7 +189,7 @@ impl LogicalUnit {
     }
 
     /// A command that takes exactly `len` bytes of data-out; more is left over, less is refused untouched
-    /// (FCP-4 §9.4.2 b, the choice that never writes part of a command).
+    /// (as FCP-4 has it, the choice that never writes part of a command).
     fn with_data(&self, len: u64, data_out: &[Bytes], action: Action) -> Decision {
         if data_len(data_out) < len {
             return Err(Refusal::DataOutLength { transfer_bytes: len });

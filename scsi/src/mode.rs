@@ -1,4 +1,4 @@
-//! Mode pages (SPC-4 §7.5, SBC-3 §6.4) with the bits that MODE SELECT may change: WCE, D_SENSE and SWP.
+//! Mode pages (SPC-4, SBC-3) with the bits that MODE SELECT may change: WCE, D_SENSE and SWP.
 //!
 //! They are shared by all nexuses, and what an initiator changed lasts no longer than its nexus: a host that dies with
 //! SWP set leaves no disk behind that nobody can write.
@@ -156,7 +156,7 @@ fn fixed_bits(page: u8, control: PageControl) -> Option<Vec<u8>> {
 }
 
 impl LogicalUnit {
-    /// MODE SENSE (SPC-4 §6.14). Saved values are not kept.
+    /// MODE SENSE (SPC-4). Saved values are not kept.
     pub(crate) fn mode_sense(&self, command: Command) -> Decision {
         let Command::ModeSense { ten, disable_descriptors, long_lba, control, page, subpage, allocation } =
             command
@@ -185,7 +185,7 @@ impl LogicalUnit {
         Ok(Plan::Done(Response::data(emit::truncated(data, allocation))))
     }
 
-    /// Mode parameter header and block descriptor (SPC-4 §7.5.5, SBC-3 §6.4.2).
+    /// Mode parameter header and block descriptor (SPC-4, SBC-3).
     fn mode_header(&self, ten: bool, disable_descriptors: bool, long_lba: bool) -> Vec<u8> {
         const WP: u8 = 0x80;
         const DPOFUA: u8 = 0x10;
@@ -213,7 +213,7 @@ impl LogicalUnit {
         descriptor
     }
 
-    /// MODE SELECT (SPC-4 §6.12): all of the list is checked before any of it takes effect.
+    /// MODE SELECT (SPC-4): all of the list is checked before any of it takes effect.
     pub(crate) fn mode_select(&mut self, nexus: NexusId, select: ModeSelect, data_out: &[Bytes]) -> Decision {
         let ModeSelect { ten, page_format, save, length } = select;
         if save {

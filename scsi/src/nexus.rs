@@ -7,12 +7,12 @@ use bytes::Bytes;
 use crate::attention::{Attention, AttentionQueue};
 use crate::limits::{LOST_NEXUSES_MAX, NEXUSES_MAX, TRANSPORT_ID_BYTES_MAX};
 
-/// An initiator port, by its TransportID (SPC-4 §7.6.4).
+/// An initiator port, by its TransportID (SPC-4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InitiatorPort(Bytes);
 
 impl InitiatorPort {
-    /// The port of an iSCSI initiator session: name and ISID (SPC-4 §7.6.4.6, format 01b).
+    /// The port of an iSCSI initiator session: name and ISID (SPC-4, format 01b).
     #[must_use]
     pub fn iscsi(name: &str, isid: [u8; 6]) -> Self {
         let digits: String = isid.iter().map(|b| format!("{b:02x}")).collect();
@@ -90,7 +90,7 @@ pub(crate) enum Access {
     Reads,
     /// What an Exclusive Access reservation of somebody else leaves.
     Nothing,
-    /// What somebody else's RESERVE leaves (SPC-2 §5.5.1).
+    /// What somebody else's RESERVE leaves (SPC-2).
     Reserved,
 }
 

@@ -1,4 +1,4 @@
-//! Thin provisioning: UNMAP and GET LBA STATUS (SBC-3 §4.7, §5.4, §5.32).
+//! Thin provisioning: UNMAP and GET LBA STATUS (SBC-3).
 
 use bytes::{BufMut, Bytes};
 
@@ -22,7 +22,7 @@ const MAPPED: u8 = 0x0;
 const DEALLOCATED: u8 = 0x1;
 
 impl LogicalUnit {
-    /// UNMAP (SBC-3 §5.32). No descriptor is not an error; ANCHOR needs anchored blocks, of which there are none.
+    /// UNMAP (SBC-3). No descriptor is not an error; ANCHOR needs anchored blocks, of which there are none.
     pub(crate) fn unmap(&self, anchor: bool, length: usize, data_out: &[Bytes]) -> Decision {
         if anchor {
             return Err(Sense::cdb_field(1, Some(0)).into());
@@ -65,7 +65,7 @@ impl LogicalUnit {
         Ok(ranges)
     }
 
-    /// GET LBA STATUS (SBC-3 §5.4): from the LBA asked for to as far as the allocation length has room.
+    /// GET LBA STATUS (SBC-3): from the LBA asked for to as far as the allocation length has room.
     pub(crate) fn get_lba_status(&self, lba: u64, allocation: usize) -> Decision {
         if lba >= self.blocks {
             return Err(Sense::illegal(Asc::LBA_OUT_OF_RANGE).into());

@@ -7,7 +7,7 @@ use crate::task::{Action, Task};
 use crate::unit::{LogicalUnit, MediumState};
 
 impl LogicalUnit {
-    /// LOGICAL UNIT RESET (SAM-5 §6.3.3): RESERVE is released, mode pages go back to their saved values, every nexus
+    /// LOGICAL UNIT RESET (SAM-5): RESERVE is released, mode pages go back to their saved values, every nexus
     /// is told, also the one that asked.
     pub fn logical_unit_reset(&mut self) {
         self.reset(Attention::UnitReset);
@@ -25,7 +25,7 @@ impl LogicalUnit {
         self.refresh_access();
     }
 
-    /// Commands of this nexus were aborted by another one (CLEAR TASK SET, TAS=0): tell it (SAM-5 §5.6).
+    /// Commands of this nexus were aborted by another one (CLEAR TASK SET, TAS=0): tell it (SAM-5).
     pub fn commands_cleared(&mut self, nexus: NexusId) {
         if let Some(nexus) = self.nexuses.get_mut(nexus) {
             nexus.attentions.push(Attention::CommandsCleared);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::sense::{Sense, SenseFormat};
 
-/// Status codes of SAM-5 §5.3.1.
+/// Status codes of SAM-5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Status {

@@ -1,4 +1,4 @@
-//! SANITIZE (SBC-3 §4.11, §5.30). What is erased is the volume's own overlay, never the golden image under it.
+//! SANITIZE (SBC-3). What is erased is the volume's own overlay, never the golden image under it.
 
 use bytes::Bytes;
 
@@ -37,7 +37,7 @@ impl LogicalUnit {
         Ok(self.perform(Action::Sanitize { method, immediate }, length as u64))
     }
 
-    /// The initialization pattern (SBC-3 §5.30.2), repeated to one logical block.
+    /// The initialization pattern (SBC-3), repeated to one logical block.
     fn overwrite_block(&self, length: usize, data_out: &[Bytes]) -> Result<Bytes, Sense> {
         const INVERT: u8 = 0x80;
         const COUNT: u8 = 0x1F;

@@ -1,8 +1,8 @@
-//! Sense data, fixed and descriptor format (SPC-4 §4.5).
+//! Sense data, fixed and descriptor format (SPC-4).
 
 use bytes::Bytes;
 
-/// Sense keys (SPC-4 §4.5.6) that this unit reports.
+/// Sense keys (SPC-4) that this unit reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the standard's own names")]
@@ -75,7 +75,7 @@ pub enum SenseFormat {
     Descriptor,
 }
 
-/// Where an ILLEGAL REQUEST points (SPC-4 §4.5.2.4.2).
+/// Where an ILLEGAL REQUEST points (SPC-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldPointer {
     /// The field is in the CDB (C/D = 1), else in the parameter list.
@@ -153,7 +153,7 @@ impl Sense {
         }
     }
 
-    /// SPC-4 §4.5.3: 18 bytes. INFORMATION that needs more than 32 bits leaves VALID at zero.
+    /// SPC-4: 18 bytes. INFORMATION that needs more than 32 bits leaves VALID at zero.
     fn fixed(&self) -> [u8; 18] {
         let mut b = [0; 18];
         b[0] = 0x70;
@@ -171,7 +171,7 @@ impl Sense {
         b
     }
 
-    /// SPC-4 §4.5.2: header of 8 bytes, then an information and a sense key specific descriptor where present.
+    /// SPC-4: header of 8 bytes, then an information and a sense key specific descriptor where present.
     fn descriptor(&self) -> Vec<u8> {
         let mut b = vec![0x72, self.key as u8, self.asc.0, self.asc.1, 0, 0, 0, 0];
         if let Some(information) = self.information {

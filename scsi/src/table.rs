@@ -6,7 +6,7 @@ use crate::command::Command;
 use crate::commands::COMMANDS;
 use crate::sense::Sense;
 
-/// Under which reservations of somebody else a command is still allowed (SPC-4 §5.13.3, SBC-3 §4.17, SPC-2 §5.5.1).
+/// Under which reservations of somebody else a command is still allowed (SPC-4, SBC-3, SPC-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowed {
     /// Under every reservation.
@@ -143,7 +143,7 @@ pub(crate) fn rows(opcode: u8) -> &'static [CommandInfo] {
 }
 
 impl CommandInfo {
-    /// The typed command, or the first bit that this command does not know (SPC-4 §4.5.2.4.2 field pointer).
+    /// The typed command, or the first bit that this command does not know (SPC-4 field pointer).
     pub(crate) fn parse(&self, cdb: &Cdb) -> Result<Command, Sense> {
         let unknown = cdb.as_u128() & self.unknown;
         if unknown != 0 {

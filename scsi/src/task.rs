@@ -18,7 +18,7 @@ pub struct Range {
     pub len: u64,
 }
 
-/// What VERIFY compares the medium with (SBC-3 §5.33, BYTCHK).
+/// What VERIFY compares the medium with (SBC-3, BYTCHK).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compare {
     /// Nothing: the medium must only be readable.
@@ -29,7 +29,7 @@ pub enum Compare {
     Block(Bytes),
 }
 
-/// What SANITIZE does to every block of the medium (SBC-3 §5.30).
+/// What SANITIZE does to every block of the medium (SBC-3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sanitize {
     /// Write this logical block everywhere.
@@ -264,7 +264,7 @@ impl Task {
         Response::status(Status::TaskSetFull)
     }
 
-    /// COMPARE AND WRITE and VERIFY with data report the byte offset into data-out (SBC-3 §5.2, §4.18.2).
+    /// COMPARE AND WRITE and VERIFY with data report the byte offset into data-out (SBC-3).
     fn miscompare_information(&self, offset: u64) -> u64 {
         offset
     }

@@ -103,7 +103,7 @@ impl LogicalUnit {
         Some(id)
     }
 
-    /// I_T nexus loss (SAM-5 §6.3.4): RESERVE is released, persistent reservations stay.
+    /// I_T nexus loss (SAM-5): RESERVE is released, persistent reservations stay.
     pub fn detach(&mut self, nexus: NexusId) {
         self.nexuses.detach(nexus);
         self.reservations.nexus_lost(nexus);
@@ -140,7 +140,7 @@ impl LogicalUnit {
         self.dispatch(nexus, command, data_out)
     }
 
-    /// A pending unit attention ends any command but those that SAM-5 §5.14 lets pass.
+    /// A pending unit attention ends any command but those that SAM-5 lets pass.
     fn report_attention(&mut self, nexus: NexusId, cdb: &Cdb) -> Result<(), Refusal> {
         const INQUIRY: u8 = 0x12;
         const REPORT_LUNS: u8 = 0xA0;
@@ -211,7 +211,7 @@ impl LogicalUnit {
                 sense.specific = Some(Specific::Progress(0));
                 Err(sense.into())
             }
-            // SBC-3 §4.11.3: only another SANITIZE leaves the failed state.
+            // SBC-3: only another SANITIZE leaves the failed state.
             MediumState::SanitizeFailed if info.opcode == SANITIZE => Ok(()),
             MediumState::SanitizeFailed => {
                 Err(Sense::new(SenseKey::MediumError, Asc::SANITIZE_FAILED).into())
@@ -278,7 +278,7 @@ impl LogicalUnit {
         }
     }
 
-    /// REQUEST SENSE (SPC-4 §6.39): a pending unit attention, or what state the unit is in, as data with GOOD.
+    /// REQUEST SENSE (SPC-4): a pending unit attention, or what state the unit is in, as data with GOOD.
     fn request_sense(&mut self, nexus: NexusId, descriptor: bool, allocation: usize) -> Decision {
         let pending = self.nexuses.get_mut(nexus).and_then(|n| n.attentions.pop());
         let sense = match (pending, self.medium_state) {
@@ -298,7 +298,7 @@ impl LogicalUnit {
         Ok(Plan::Done(Response::data(data)))
     }
 
-    /// START STOP UNIT (SBC-3 §5.25): nothing to spin, nothing to eject; stopping makes the cache durable.
+    /// START STOP UNIT (SBC-3): nothing to spin, nothing to eject; stopping makes the cache durable.
     fn start_stop(&self, start: bool, load_eject: bool, power_condition: u8) -> Decision {
         if load_eject {
             return Err(Sense::cdb_field(4, Some(1)).into());
@@ -311,7 +311,7 @@ impl LogicalUnit {
     }
 }
 
-/// PREVENT ALLOW MEDIUM REMOVAL (SBC-3 §5.12): the medium cannot be removed, so both are kept.
+/// PREVENT ALLOW MEDIUM REMOVAL (SBC-3): the medium cannot be removed, so both are kept.
 fn prevent_allow(prevent: u8) -> Decision {
     if prevent > 1 {
         return Err(Sense::cdb_field(4, Some(1)).into());
@@ -319,7 +319,7 @@ fn prevent_allow(prevent: u8) -> Decision {
     Ok(Plan::Done(Response::good()))
 }
 
-/// SEND DIAGNOSTIC (SPC-4 §6.42): the default self-test passes; there are no others and no pages.
+/// SEND DIAGNOSTIC (SPC-4): the default self-test passes; there are no others and no pages.
 fn send_diagnostic(self_test: bool, code: u8, length: usize) -> Decision {
     if code != 0 || (self_test && length != 0) {
         return Err(Sense::cdb_field(1, Some(7)).into());

@@ -1,4 +1,4 @@
-//! Vital product data (SPC-4 §7.8, SBC-3 §6.5): who the unit is and what it can take.
+//! Vital product data (SPC-4, SBC-3): who the unit is and what it can take.
 //!
 //! Everything here derives from the configuration, so it is the same after a restart and after an upgrade.
 
@@ -22,7 +22,7 @@ const BLOCK_LIMITS: u8 = 0xB0;
 const BLOCK_CHARACTERISTICS: u8 = 0xB1;
 const PROVISIONING: u8 = 0xB2;
 
-/// Ascending, as SPC-4 §7.8.14 wants them listed.
+/// Ascending, as SPC-4 wants them listed.
 const PAGES: [u8; 8] = [
     SUPPORTED_PAGES,
     SERIAL_NUMBER,
@@ -64,7 +64,7 @@ impl LogicalUnit {
         self.config.id.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// NAA designator (SPC-4 §7.8.6.6.5, NAA 6h): 16 bytes of which 124 bits come from the volume's id.
+    /// NAA designator (SPC-4, NAA 6h): 16 bytes of which 124 bits come from the volume's id.
     pub(crate) fn naa(&self) -> [u8; 16] {
         let mut naa = self.config.id;
         let folded = naa[0] ^ naa[8].rotate_left(4);
@@ -72,7 +72,7 @@ impl LogicalUnit {
         naa
     }
 
-    /// Device identification (SPC-4 §7.8.6), the name that hosts should prefer first.
+    /// Device identification (SPC-4), the name that hosts should prefer first.
     fn designators(&self, data: &mut Vec<u8>, relative_target_port: u16) {
         const BINARY: u8 = 1;
         const ASCII: u8 = 2;
@@ -95,7 +95,7 @@ impl LogicalUnit {
         designator(data, ISCSI | UTF8, DEVICE | 0x08, &scsi_name(&self.config.target_name));
     }
 
-    /// Block limits (SBC-3 §6.5.3), in logical blocks; the limits are those that commands are checked against.
+    /// Block limits (SBC-3), in logical blocks; the limits are those that commands are checked against.
     fn block_limits(&self, data: &mut Vec<u8>) {
         let blocks = |bytes: u64| u32::try_from(bytes >> self.config.block_size.shift()).unwrap_or(u32::MAX);
         data.put_u8(0x01); // WSNZ
@@ -116,7 +116,7 @@ impl LogicalUnit {
         data.put_u32(0);
     }
 
-    /// Logical block provisioning (SBC-3 §6.5.4).
+    /// Logical block provisioning (SBC-3).
     fn provisioning(&self, data: &mut Vec<u8>) {
         const LBPU: u8 = 0x80;
         const LBPWS: u8 = 0x40;
@@ -142,7 +142,7 @@ fn designator(data: &mut Vec<u8>, code_set: u8, kind: u8, value: &[u8]) {
     data.extend(value.iter().take(usize::from(u8::MAX)));
 }
 
-/// SCSI name string (SPC-4 §7.8.6.11): null-terminated, padded to a multiple of four, 248 bytes at most.
+/// SCSI name string (SPC-4): null-terminated, padded to a multiple of four, 248 bytes at most.
 fn scsi_name(name: &str) -> Vec<u8> {
     let mut value: Vec<u8> = name.bytes().take(247).collect();
     value.push(0);
@@ -150,7 +150,7 @@ fn scsi_name(name: &str) -> Vec<u8> {
     value
 }
 
-/// Extended INQUIRY data (SPC-4 §7.8.7).
+/// Extended INQUIRY data (SPC-4).
 fn extended_inquiry(data: &mut Vec<u8>) {
     const SIMPSUP: u8 = 0x01;
     const ORDSUP: u8 = 0x02;
@@ -164,7 +164,7 @@ fn extended_inquiry(data: &mut Vec<u8>) {
     data.resize(64, 0);
 }
 
-/// Block device characteristics (SBC-3 §6.5.2): non-rotating, form factor not reported.
+/// Block device characteristics (SBC-3): non-rotating, form factor not reported.
 fn block_characteristics(data: &mut Vec<u8>) {
     const NO_WRITE_AFTER_ERASE: u8 = 0x50; // WABEREQ and WACEREQ 01b: erased blocks can be read
     data.put_u16(0x0001);

@@ -1,4 +1,4 @@
-//! PERSISTENT RESERVE IN (SPC-4 §6.15): what is registered, what is reserved, and what is supported.
+//! PERSISTENT RESERVE IN (SPC-4): what is registered, what is reserved, and what is supported.
 
 use bytes::BufMut;
 
@@ -43,7 +43,7 @@ impl Registry {
         data
     }
 
-    /// §6.15.3: the key of an all registrants reservation is zero.
+    /// SPC-4: the key of an all registrants reservation is zero.
     fn reservation_data(&self) -> Vec<u8> {
         let mut data = self.header();
         if let Some(reservation) = &self.reservation {
@@ -81,7 +81,7 @@ impl Registry {
     }
 }
 
-/// §6.15.4.
+/// REPORT CAPABILITIES.
 fn capabilities(persist: bool) -> Vec<u8> {
     const SIP_C: u8 = 0x08;
     const ATP_C: u8 = 0x04;

@@ -1,4 +1,4 @@
-//! Reservations: RESERVE and RELEASE of SPC-2, and persistent reservations of SPC-4 §5.13.
+//! Reservations: RESERVE and RELEASE of SPC-2, and persistent reservations of SPC-4.
 //!
 //! `Registry` is the pure state machine of persistent reservations; `out` and `input` translate its parameter data;
 //! `saved` is the form in which it survives a power loss (APTPL). Whom a reservation excludes is worked out once per
@@ -51,26 +51,26 @@ impl Reservations {
         }
     }
 
-    /// I_T nexus loss ends RESERVE (SPC-2 §5.5.1).
+    /// I_T nexus loss ends RESERVE (SPC-2).
     pub(crate) fn nexus_lost(&mut self, nexus: NexusId) {
         if self.reserved_by == Some(nexus) {
             self.reserved_by = None;
         }
     }
 
-    /// A reset ends RESERVE, and nothing of persistent reservations (SPC-4 §5.13.1).
+    /// A reset ends RESERVE, and nothing of persistent reservations (SPC-4).
     pub(crate) fn unit_reset(&mut self) {
         self.reserved_by = None;
     }
 }
 
 impl LogicalUnit {
-    /// RESERVE(6), RESERVE(10): the whole unit, for the nexus itself (SPC-2 §7.21).
+    /// RESERVE(6), RESERVE(10): the whole unit, for the nexus itself (SPC-2).
     pub(crate) fn reserve(&mut self, nexus: NexusId, third_party_or_extent: bool) -> Decision {
         if third_party_or_extent {
             return Err(Sense::cdb_field(1, Some(4)).into());
         }
-        // SPC-4 §5.13.3: no mixing with persistent reservations (CRH = 0).
+        // SPC-4: no mixing with persistent reservations (CRH = 0).
         let taken = self.reservations.reserved_by.is_some_and(|holder| holder != nexus);
         if taken || !self.reservations.registry.is_empty() {
             return Err(Refusal::Status(Status::ReservationConflict));

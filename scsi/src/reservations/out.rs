@@ -1,4 +1,4 @@
-//! PERSISTENT RESERVE OUT (SPC-4 §6.16): parameter lists in, rulings out.
+//! PERSISTENT RESERVE OUT (SPC-4): parameter lists in, rulings out.
 
 use bytes::Bytes;
 
@@ -26,7 +26,7 @@ const REGISTER_AND_MOVE: u8 = 0x07;
 const BASIC_LIST_LEN: usize = 24;
 const LENGTH_ERROR: Sense = Sense::illegal(Asc::PARAMETER_LIST_LENGTH_ERROR);
 
-/// The basic parameter list (§6.16.3).
+/// The basic parameter list.
 #[derive(Clone, Copy, Debug)]
 struct Parameters {
     key: u64,
@@ -100,7 +100,7 @@ impl LogicalUnit {
         let parameters = Parameters::parse(list);
         let mut ports = vec![who.port.clone()];
         if parameters.specify_initiators {
-            // §6.16.3.3: only with REGISTER, and only by a nexus that is not registered yet.
+            // SPC-4: only with REGISTER, and only by a nexus that is not registered yet.
             if action != REGISTER || self.reservations.registry.registration(who).is_some() {
                 return Err(Sense::parameter_field(20).into());
             }
@@ -168,7 +168,7 @@ impl LogicalUnit {
         ruling.map_err(refusal)
     }
 
-    /// REGISTER AND MOVE has a parameter list of its own (§6.16.4).
+    /// REGISTER AND MOVE has a parameter list of its own.
     fn register_and_move(&mut self, who: &Holder, list: &[u8]) -> Result<Notice, Refusal> {
         let flags = be_u8(list, 17);
         let target_port = be_u16(list, 18);
@@ -219,7 +219,7 @@ fn refusal(violation: Violation) -> Refusal {
     }
 }
 
-/// The additional parameter data of SPEC_I_PT (§6.16.3.3): a length, then TransportIDs.
+/// The additional parameter data of SPEC_I_PT: a length, then TransportIDs.
 fn transport_ids(data: &[u8]) -> Result<Vec<InitiatorPort>, Sense> {
     let len = usize::try_from(be_u32(data, 0)).unwrap_or(usize::MAX);
     let mut rest = data.get(4..).filter(|ids| ids.len() == len).ok_or(LENGTH_ERROR)?;
@@ -232,7 +232,7 @@ fn transport_ids(data: &[u8]) -> Result<Vec<InitiatorPort>, Sense> {
     Ok(ports)
 }
 
-/// The first TransportID of a list (SPC-4 §7.6.4): iSCSI ones say their length, all others are 24 bytes.
+/// The first TransportID of a list (SPC-4): iSCSI ones say their length, all others are 24 bytes.
 fn transport_id(list: &[u8]) -> Result<(InitiatorPort, &[u8]), Sense> {
     const ISCSI: u8 = 0x05;
     const INVALID: Sense = Sense::illegal(Asc::INVALID_FIELD_IN_PARAMETER_LIST);

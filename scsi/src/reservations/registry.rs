@@ -1,10 +1,10 @@
-//! Who is registered and who holds the persistent reservation (SPC-4 §5.13). No bytes, no nexuses: only the rules.
+//! Who is registered and who holds the persistent reservation (SPC-4). No bytes, no nexuses: only the rules.
 
 use super::Holder;
 use crate::limits::REGISTRATIONS_MAX;
 use crate::nexus::{Access, InitiatorPort};
 
-/// TYPE of a persistent reservation (SPC-4 §6.16.3.4).
+/// TYPE of a persistent reservation (SPC-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -139,7 +139,7 @@ impl Registry {
         registration.map(|r| r.holder.clone()).ok_or(Violation::Conflict)
     }
 
-    /// REGISTER and REGISTER AND IGNORE EXISTING KEY (§5.13.7): `whom` are the nexuses to register besides or instead of
+    /// REGISTER and REGISTER AND IGNORE EXISTING KEY: `whom` are the nexuses to register besides or instead of
     /// the asking one (SPEC_I_PT, ALL_TG_PT); `key` is `None` when the existing key is ignored.
     pub(crate) fn register(
         &mut self,
@@ -184,7 +184,7 @@ impl Registry {
         Ok(())
     }
 
-    /// §5.13.11.2: unregistering the holder releases; of all registrants, the last one does.
+    /// SPC-4: unregistering the holder releases; of all registrants, the last one does.
     fn unregister(&mut self, who: &Holder, notice: &mut Notice) {
         let Some(holder) = self.registration(who).map(|r| r.holder.clone()) else { return };
         self.registrations.retain(|r| r.holder != holder);
@@ -206,7 +206,7 @@ impl Registry {
         self.registrations.iter().map(|r| &r.holder).filter(|h| *h != who).cloned().collect()
     }
 
-    /// RESERVE (§5.13.9).
+    /// RESERVE.
     pub(crate) fn reserve(&mut self, who: &Holder, key: u64, kind: Kind) -> Ruling {
         let who = self.authorize(who, key)?;
         match &self.reservation {
@@ -218,7 +218,7 @@ impl Registry {
         Ok(Notice::default())
     }
 
-    /// RELEASE (§5.13.11.1.2).
+    /// RELEASE.
     pub(crate) fn release(&mut self, who: &Holder, key: u64, kind: Option<Kind>) -> Ruling {
         let who = self.authorize(who, key)?;
         let Some(existing) = &self.reservation else { return Ok(Notice::default()) };
@@ -234,7 +234,7 @@ impl Registry {
         Ok(Notice { released, ..Notice::default() })
     }
 
-    /// CLEAR (§5.13.11.6).
+    /// CLEAR.
     pub(crate) fn clear(&mut self, who: &Holder, key: u64) -> Ruling {
         let who = self.authorize(who, key)?;
         let cleared = self.holders_but(&who);
@@ -244,7 +244,7 @@ impl Registry {
         Ok(Notice { cleared, ..Notice::default() })
     }
 
-    /// PREEMPT and PREEMPT AND ABORT (§5.13.11.4).
+    /// PREEMPT and PREEMPT AND ABORT.
     pub(crate) fn preempt(&mut self, who: &Holder, key: u64, victim_key: u64, kind: Option<Kind>) -> Ruling {
         let who = self.authorize(who, key)?;
         let all_registrants = self.reservation.as_ref().is_some_and(|r| r.kind.all_registrants());
@@ -289,7 +289,7 @@ impl Registry {
         self.reservation = Some(Reservation { holder: who, kind });
     }
 
-    /// REGISTER AND MOVE (§5.13.8): the holder hands its reservation to another nexus.
+    /// REGISTER AND MOVE: the holder hands its reservation to another nexus.
     pub(crate) fn register_and_move(
         &mut self,
         who: &Holder,
