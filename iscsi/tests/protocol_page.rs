@@ -2,11 +2,14 @@
 //!
 //! `UPDATE_DOCS=1 cargo test -p iscsi --test protocol_page` writes them anew.
 
-#![expect(
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a page without its markers fails the test"
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test may stop at the first surprise"
 )]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a page without its markers fails the test")]
 
 use iscsi::text::{KEYS, Rule, Scope, Senders};
 use iscsi::{ConnectionConfig, limits};

@@ -371,6 +371,27 @@ impl World {
     }
 }
 
+impl World {
+    /// The connection is lost in the middle of a PDU; what the driver still has comes back to nobody.
+    fn lose(&mut self) {
+        let frame = self
+            .pair
+            .frame(self.pair.data_out(InitiatorTaskTag(1), TargetTransferTag(1), 0, 0, true), b"lost");
+        let cut = self.random.below(frame.len());
+        self.pair.deliver(&frame[..cut]);
+        self.pair.receive_all();
+        self.pair.target.close(crate::CloseReason::Requested);
+        assert!(matches!(self.pair.target.poll_event(), Some(Event::Closed(_))));
+        self.pair.no_event();
+        assert_eq!(self.pair.target.tasks_open(), self.executing.len());
+        for (task, _) in std::mem::take(&mut self.executing) {
+            self.pair.complete_read(task, pattern(512));
+        }
+        assert_eq!((self.pair.target.tasks_open(), self.pair.target.buffered_bytes()), (0, 0));
+        assert!(self.pair.receive().is_none() && !self.pair.target.wants_read());
+    }
+}
+
 #[test]
 fn random_legal_sessions() {
     let runs = std::env::var("MODEL_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
@@ -381,7 +402,11 @@ fn random_legal_sessions() {
             for _ in 0..300 {
                 world.step();
             }
-            world.finish();
+            if seed % 4 == 0 {
+                world.lose()
+            } else {
+                world.finish()
+            }
             world.answered
         });
         answered += result.unwrap_or_else(|_| panic!("seed {seed}"));
