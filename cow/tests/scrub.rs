@@ -1,5 +1,13 @@
 //! Scrubbing: what is rotten is found and makes its owner critical, service goes on, and what is well again is told.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test may stop at the first surprise"
+)]
+
 use std::{fs, ops::ControlFlow, os::unix::fs::FileExt, path::Path, sync::Arc};
 
 use cow::{

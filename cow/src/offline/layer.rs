@@ -5,7 +5,7 @@
 //! rebuilt from the records of all segments.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
 };
@@ -243,6 +243,7 @@ impl Reading<'_> {
         self.gaps(base, segments, &found, trusted, &mut events);
         self.tail(base, segments);
         self.undecided(base, segments);
+        self.spares(base, segments);
         events.into_values().collect()
     }
 
@@ -347,6 +348,32 @@ impl Reading<'_> {
         let all_known = missing.clone().all(|seq| events.contains_key(&seq));
         self.faults[fault].unlocated = !all_known;
         self.faults[fault].problem = Problem::Records { first: missing.start, last: missing.end - 1, mended };
+    }
+
+    /// Records that the checkpoint covers and that are gone, though a record of the same boot says that they had been
+    /// durable: nothing is lost as long as the checkpoint is sound.
+    fn spares(&mut self, base: &Base, segments: &[Option<SegmentScan>]) {
+        if !base.sound {
+            return;
+        }
+        let scans = || segments.iter().flatten();
+        let there: BTreeSet<u64> = scans().flat_map(SegmentScan::seqs).collect();
+        for scan in scans() {
+            let Ok(header) = &scan.header else { continue };
+            let same_boot = scans().filter(|other| other.boot() == Some(header.boot));
+            let durable =
+                same_boot.flat_map(|other| &other.records).map(|r| r.found.record.durable_seq).max();
+            let next = scans().find(|other| other.number == scan.number + 1);
+            let next = next.and_then(|other| other.header.as_ref().ok()).map(|header| header.first_seq);
+            let last = next.map(|first| first.saturating_sub(1)).or(scan.seqs().max()).unwrap_or(0);
+            let end = last.min(durable.unwrap_or(0)).min(base.head.seq);
+            let mut gone = (header.first_seq..=end).filter(|seq| !there.contains(seq));
+            if let Some(first) = gone.next() {
+                let last = gone.next_back().unwrap_or(first);
+                let path = segment_path(&self.dir, scan.number);
+                self.fault(&path, Problem::Spare { first, last });
+            }
+        }
     }
 
     /// Without its checkpoint, a log does not say which records the recovery after a power cut dropped. Those that

@@ -75,6 +75,14 @@ pub enum Problem {
     /// Records that the newest checkpoint covers are gone from the log that goes on behind it: those behind it may
     /// be gone as well.
     Summary,
+    /// Records that the newest checkpoint covers, and that had been durable, are damaged: the map could not be rebuilt
+    /// without it.
+    Spare {
+        /// Sequence number of the first.
+        first: u64,
+        /// Sequence number of the last.
+        last: u64,
+    },
     /// Blocks are not what was written.
     Blocks {
         /// Which blocks of the segment.
@@ -140,6 +148,9 @@ impl fmt::Display for Problem {
             }
             Self::Summary => {
                 f.write_str("the records before the checkpoint are gone, and perhaps some behind it")
+            }
+            Self::Spare { first, last } => {
+                write!(f, "records {first} to {last} are damaged, which the checkpoint covers")
             }
             Self::Blocks { places } => write!(f, "checksum mismatch in {}", listed("block", places)),
             Self::Marked { places } => {

@@ -112,6 +112,11 @@ impl SegmentScan {
         u64::from(self.layout.data_offset) + u64::from(block) * BLOCK_BYTES
     }
 
+    /// Sequence numbers of its records.
+    pub(crate) fn seqs(&self) -> impl Iterator<Item = u64> + '_ {
+        self.records.iter().map(|record| record.found.record.seq)
+    }
+
     /// Whether it may have been begun just before a power cut: its header was never written, which takes one sector,
     /// and none of its records says that one of them had been durable.
     pub(crate) fn was_never_durable(&self) -> bool {
