@@ -67,6 +67,7 @@ def stages(which):
         Stage("clone-time", ["tests/clone_time.py", "--check"]),
         Stage("conformance", ["tests/conformance.py"], 900),
         Stage("guest", ["tests/guest.py"]),
+        Stage("scsi-guest", ["tests/scsi_guest.py"]),
         Stage("boot", ["tests/boot.py"], 900),
     ]
 
