@@ -1,5 +1,13 @@
 //! `osvol store …` on a store that lies there, as an operator runs it: words, JSON, exit codes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test may stop at the first surprise"
+)]
+
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -57,8 +65,7 @@ fn a_sound_store_is_clean_listed_exported_and_copied() {
         "{check:?}"
     );
     let dump = stdout(&osvol(&["dump", path, "--records"]));
-    for word in
-        ["store: ", "volume: ", "name web01", "snapshot: ", "layer: ", "  segment: ", "change write"]
+    for word in ["store: ", "volume: ", "name web01", "snapshot: ", "layer: ", "  segment: ", "change write"]
     {
         assert!(dump.contains(word), "{word}: {dump}");
     }

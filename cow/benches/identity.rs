@@ -62,12 +62,20 @@ struct Rounds {
 impl Identity {
     fn create(dir: &Path) -> Self {
         std::fs::create_dir(dir).unwrap();
-        let open = |name: &str| File::options().read(true).write(true).create_new(true).open(dir.join(name)).unwrap();
+        let open = |name: &str| {
+            File::options().read(true).write(true).create_new(true).open(dir.join(name)).unwrap()
+        };
         let (data, map) = (open("data"), open("map"));
         data.set_len(SPAN).unwrap();
         map.write_all_at(&vec![0; bits_len()], 0).unwrap();
         map.sync_all().unwrap();
-        Self { data, map, bits: Mutex::new(vec![0; bits_len()]), sync: Mutex::default(), synced: Condvar::new() }
+        Self {
+            data,
+            map,
+            bits: Mutex::new(vec![0; bits_len()]),
+            sync: Mutex::default(),
+            synced: Condvar::new(),
+        }
     }
 
     /// What opening it takes: reading the bitmap.
@@ -142,7 +150,8 @@ impl Rng {
 }
 
 fn main() {
-    let base = std::env::var_os("OSVOL_BENCH_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let base = std::env::var_os("OSVOL_BENCH_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let dir = tempfile::tempdir_in(base).unwrap();
     let store = Store::open(&dir.path().join("store")).unwrap();
     let mut rows: Vec<(&str, [Vec<f64>; 2])> = Vec::new();

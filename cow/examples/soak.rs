@@ -2,6 +2,14 @@
 //!
 //! `cargo run -p cow --profile sim --features sim --example soak -- --seconds 600 --seed 1`
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test may stop at the first surprise"
+)]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -51,7 +59,7 @@ fn usage(what: &str) -> ! {
 
 fn plan(options: &Options, seed: u64) -> Plan {
     // The replayed seed must meet the same plan whatever else was asked for.
-    if options.faults.unwrap_or(seed % 2 == 0) { Plan::faults() } else { Plan::crashes() }
+    if options.faults.unwrap_or(seed.is_multiple_of(2)) { Plan::faults() } else { Plan::crashes() }
 }
 
 fn main() {

@@ -11,6 +11,8 @@ mod context;
 pub mod disk;
 mod error;
 mod format;
+#[cfg(any(test, feature = "sim"))]
+pub mod fuzz;
 mod geometry;
 mod ids;
 mod image;

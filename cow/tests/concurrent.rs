@@ -1,6 +1,14 @@
 //! Many threads on one volume, each with sectors of its own in the blocks of all: nobody loses a write to a
 //! neighbour, not while space is given back, and not when the power goes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test may stop at the first surprise"
+)]
+
 mod support;
 
 use std::sync::{

@@ -1,6 +1,14 @@
 //! Every sequence of up to three operations of a small alphabet, crashed before every step of the disk, in every
 //! subset of unsynced sectors and names up to a bound, and in a sample of them beyond it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test may stop at the first surprise"
+)]
+
 mod support;
 
 use support::{

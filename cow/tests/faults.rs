@@ -1,5 +1,13 @@
 //! Every call of the disk fails once, for every operation; and what rots is told, and never read.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test may stop at the first surprise"
+)]
+
 mod support;
 
 use std::sync::Arc;

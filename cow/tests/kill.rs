@@ -1,6 +1,14 @@
 //! Real processes on a real directory: a writer is killed at a random moment, a hundred times, and every write that
 //! it said was done is there.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test may stop at the first surprise"
+)]
+
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Write},

@@ -1,6 +1,14 @@
 //! Random histories on a simulated disk, crashed at random steps, against a model. A failure prints its seed and
 //! the command that shows it again.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test may stop at the first surprise"
+)]
+
 mod support;
 
 use support::{

@@ -20,7 +20,7 @@ use std::{
 use cow::{
     Geometry, Kind, NewVolume, Store, VolumeId, Wait,
     disk::RealDisk,
-    offline::{ExportFormat, Extent, Offline, OnDamage, Owner, Problem, Ranges, Report},
+    offline::{ExportFormat, Extent, Offline, OnDamage, Owner, Ranges, Report},
 };
 
 const BLOCK: usize = 4096;

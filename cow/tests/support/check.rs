@@ -234,9 +234,9 @@ impl Recovered {
             match found {
                 Found::Gone | Found::Damaged => {
                     volume.presence = presence(volume.id.is_some());
-                    if volume.id.is_some() {
+                    if let Some(id) = volume.id {
                         // It is known to be damaged; nobody uses it any more.
-                        self.store.remove_volume(volume.id.unwrap()).unwrap();
+                        self.store.remove_volume(id).unwrap();
                         volume.presence = Presence::No;
                     }
                 }

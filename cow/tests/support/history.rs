@@ -584,7 +584,7 @@ impl History {
     ) -> Outcome {
         let open = self.open_volume(volume)?;
         let bytes = tags::bytes(&tags);
-        self.needs_space = tags[0] != 0 || first % BLOCK != 0 || tags.len() % BLOCK != 0;
+        self.needs_space = tags[0] != 0 || !first.is_multiple_of(BLOCK) || !tags.len().is_multiple_of(BLOCK);
         self.note(|| {
             format!(
                 "change volume {volume} sectors {first}+{} to {}..{}",
@@ -1079,13 +1079,7 @@ impl History {
         loop {
             let cut = Cut::any(rng);
             how += &format!("{end:?} {cut:?}, ");
-            disk = if end == End::Kill && !how.contains("Cut ") {
-                disk.kill()
-            } else if end == End::Kill {
-                disk.kill()
-            } else {
-                disk.power_cut(rng, cut)
-            };
+            disk = if end == End::Kill { disk.kill() } else { disk.power_cut(rng, cut) };
             if !rng.one_in(8) {
                 break;
             }

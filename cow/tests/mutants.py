@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""Breaks the order of the store on purpose, once each, and shows that the tests notice every time.
+
+A mutant is one replacement in a copy of the crate; the copy is built and its tests must fail. The crate itself has
+no switch for this. Usage: cow/tests/mutants.py [NAME ...]; it takes about a minute each.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# Name, file, what stands there, what stands there instead, tests that must notice.
+MUTANTS = [
+    ("a sync is skipped", "layer/sync.rs",
+     "segment.file.sync_data().map_err(|error| self.io_error(\"sync a segment of\", error))?;", "let _ = segment;", "model"),
+    ("names of segments are not made durable", "layer/sync.rs", "if round.names {", "if false {", "model"),
+    ("a record is acknowledged before it is written", "layer/writer.rs",
+     "let written = active.segment.file.write_at(u64::from(active.end_offset), &[&writer.scratch]);",
+     "let written = if seq % 7 == 0 { Ok(()) } else { active.segment.file.write_at(u64::from(active.end_offset), &[&writer.scratch]) };", "model"),
+    ("a record is written before its data", "layer/writer.rs", None, None, "model"),
+    ("checksums of data are not compared after a power cut", "layer/recover.rs",
+     "let is_there = read as u64 == crcs.len() as u64 * BLOCK_BYTES && matches;", "let _ = (read, matches, BLOCK_BYTES); let is_there = true;", "model"),
+    ("the boot is not compared", "layer/recover.rs",
+     "let trusted = found.boot == self.context.boot && !self.sync_failed;", "let _ = found.boot; let trusted = !self.sync_failed;", "model"),
+    ("records after a missing one are believed", "layer/recover.rs",
+     "ended = ended || record.seq != next || !self.data_is_there(record, &found.segment)?;",
+     "ended = !self.data_is_there(record, &found.segment)?;", "model"),
+    ("the chain of records is not compared", "layer/recover.rs",
+     "Ok(found) if found.chain == chain => {", "Ok(found) if found.chain == chain || true => {", "model exhaustive"),
+    ("what recovery decided is not written down", "layer/recover.rs", "if recovery.must_checkpoint {", "if false {", "model"),
+    ("space is given back before the checkpoint is durable", "layer/checkpoint.rs", None, None, "model"),
+    ("a checkpoint does not wait for a sync", "layer/checkpoint.rs", "self.sync_all()?;", "", "model"),
+    ("a placed file is not synced", "layer/checkpoint.rs", "file.sync_data()", "Ok(())", "model"),
+    ("a placed file's name is not made durable", "layer/checkpoint.rs",
+     "disk.sync_dir(dir).map_err(|error| Error::io(\"sync\", dir, error))", "{ let _ = dir; Ok(()) }", "model"),
+    ("left-over segments go before the checkpoint is durable", "layer/recover.rs",
+     "numbers.peek().is_some() && self.context.disk.sync_dir(self.dir).is_ok()", "numbers.peek().is_some()", "model"),
+    ("what a killed process named is not made durable", "layer/recover.rs", "names_unsynced: has_dir,", "names_unsynced: false,", "model"),
+    ("a failed sync does not poison", "layer/sync.rs", "self.poison();", "", "model"),
+    ("a failed sync is forgotten at the next opening", "layer/recover.rs",
+     "let sync_failed = names.iter().any(|entry| entry.name == FAILED_SYNC);", "let sync_failed = false;", "model"),
+    ("what is deleted may come back without its layers", "store/manifests.rs",
+     "disk.sync_dir(dir).map_err(|error| Error::io(\"sync\", dir, error))?;\n    remove_tree(context, dir)", "remove_tree(context, dir)", "model"),
+    ("a volume's name is not made durable", "store/manifests.rs",
+     "let sync_parent = || disk.sync_dir(parent).map_err(|error| Error::io(\"sync\", parent, error));",
+     "let sync_parent = || { let _ = parent; Ok::<(), Error>(()) };", "model"),
+    ("checksums of blocks are not compared on reading", "volume/read.rs", "if crc32c::crc32c(block) != *want {", "if crc32c::crc32c(block) != *want && false {", "faults"),
+    ("digests of golden chunks are not compared", "image/mod.rs", None, None, "faults"),
+    ("the checksum of a frame is not compared", "format/frame.rs", "if crc32c::crc32c(&bytes[CRC_COVERS..end]) != crc {",
+     "if crc32c::crc32c(&bytes[CRC_COVERS..end]) != crc && false {", "faults"),
+]
+
+SPECIAL = {}
+
+
+def special(name):
+    def keep(function):
+        SPECIAL[name] = function
+        return function
+    return keep
+
+
+@special("a record is written before its data")
+def record_first(text):
+    write = re.search(r"        segment\s*\.file\s*\.write_at\(segment\.block_offset\(block\), data\)\s*\.map_err\([^;]*;\n", text)
+    append = re.search(r"        self\.append\(\|out, at, seqs\| record::pack_write[^;]*;\n", text)
+    if not write or not append or write.start() > append.start():
+        return None
+    data, record = write.group(0), append.group(0)
+    return text.replace(data, "").replace(record, record + data)
+
+
+@special("space is given back before the checkpoint is durable")
+def reclaim_early(text):
+    give, publish = "        self.give_back(garbage)?;\n", "        self.publish(&head, &bytes)?;\n        let blocks = garbage.blocks;\n"
+    if text.count(give) != 1 or text.count(publish) != 1:
+        return None
+    return text.replace(give, "").replace(publish, "        let blocks = garbage.blocks;\n" + give + "        self.publish(&head, &bytes)?;\n")
+
+
+@special("digests of golden chunks are not compared")
+def golden_unproven(text):
+    changed = re.sub(r"let good = read as u64 == bytes\b", "let good = true || read as u64 == bytes", text)
+    return None if changed == text else changed
+
+
+def workspace(to):
+    """A workspace of the one crate, with the versions and lints of the real one."""
+    manifest = (ROOT / "Cargo.toml").read_text()
+    sections = re.split(r"(?m)^(?=\[)", manifest)
+    wanted = [part for part in sections if part.startswith(("[workspace", "[profile.sim", "[profile.release"))]
+    text = re.sub(r"members = \[[^\]]*\]", 'members = ["cow"]', "".join(wanted))
+    (to / "Cargo.toml").write_text(re.sub(r"(?m)^(iscsi|scsi|config|api) = .*\n", "", text))
+    shutil.copy(ROOT / "Cargo.lock", to)
+    shutil.copytree(ROOT / "cow", to / "cow", ignore=shutil.ignore_patterns("target", "fuzz"))
+
+
+def tests_pass(to, tests, environment):
+    command = ["cargo", "test", "--offline", "-q", "-p", "cow", "--profile", "sim"]
+    for test in tests.split():
+        command += ["--test", test]
+    done = subprocess.run(command, cwd=to, env=environment, capture_output=True, text=True)
+    if "could not compile" in done.stderr:
+        raise SystemExit(done.stderr[-3000:])
+    why = re.search(r"(?m)^(seed .*|.*panicked at .*\n.*)$", done.stdout + done.stderr)
+    return done.returncode == 0, (why.group(0)[:150] if why else "").replace("\n", " ")
+
+
+def main():
+    chosen = [mutant for mutant in MUTANTS if len(sys.argv) == 1 or any(word in mutant[0] for word in sys.argv[1:])]
+    target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
+    environment = dict(os.environ, CARGO_TARGET_DIR=target + "/mutants", RUST_BACKTRACE="0", RUSTFLAGS="-Awarnings")
+    environment.setdefault("COW_SEEDS", "1500")
+    survivors = []
+    with tempfile.TemporaryDirectory() as directory:
+        to = pathlib.Path(directory)
+        workspace(to)
+        for name, file, old, new, tests in chosen:
+            path = to / "cow" / "src" / file
+            text = path.read_text()
+            broken = SPECIAL[name](text) if old is None else (text.replace(old, new) if old in text else None)
+            if broken is None:
+                raise SystemExit(f"`{name}`: {file} does not read as this script expects")
+            path.write_text(broken)
+            passed, why = tests_pass(to, tests, environment)
+            path.write_text(text)
+            print(f"{'SURVIVED' if passed else 'noticed'}: {name}{'' if passed else ' -- ' + why}", flush=True)
+            if passed:
+                survivors.append(name)
+    if survivors:
+        raise SystemExit(f"{len(survivors)} mutants of {len(chosen)} survived")
+    print(f"all {len(chosen)} mutants were noticed")
+
+
+if __name__ == "__main__":
+    main()
