@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "rig"))
 from cases import ADDRESS, Cases, Failed, enter_namespace, expect  # noqa: E402
 from target import chosen_kind, open_target, run, sha256  # noqa: E402
-from vm import run_guest  # noqa: E402
+from vm import initrd_folder, run_guest  # noqa: E402
 
 MIB = 1 << 20
 IMAGE_MIB = 192
@@ -58,6 +58,7 @@ class GuestCases:
 
 
 def main():
+    initrd_folder()  # out here: the namespace has no way to a mirror
     enter_namespace()
     cases = Cases(sys.argv[1:])
     raw, qcow2 = make_image(cases.dir)

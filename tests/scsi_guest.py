@@ -10,13 +10,14 @@ sys.path.insert(0, str(HERE))
 from cases import ADDRESS, Cases, enter_namespace  # noqa: E402
 from guest import GuestCases  # noqa: E402
 from target import open_target  # noqa: E402
-from vm import run_guest  # noqa: E402
+from vm import initrd_folder, run_guest  # noqa: E402
 
 MIB = 1 << 20
 DISK_MIB = 128
 
 
 def main():
+    initrd_folder()  # out here: the namespace has no way to a mirror
     enter_namespace()
     cases = Cases(sys.argv[1:])
     target = open_target("osvold", cases.dir / "target", [f"{ADDRESS}:3260"])
