@@ -1,5 +1,5 @@
 //! Bytes from a disk, mutated with their checksums made right again: no decoder panics, no store that holds them
-//! does, and none reads another's data for its own. The fuzz targets in `fuzz/` run the same bodies.
+//! does, and none reads another's data for its own.
 
 #![allow(
     clippy::unwrap_used,
