@@ -22,7 +22,7 @@ DOWN_SECONDS = 6
 
 def golden_image():
     """The bootable image; made before the namespace is entered, which has no way to a mirror."""
-    if "IMAGE" in os.environ:
+    if os.environ.get("IMAGE"):  # make exports it empty
         return
     cache = pathlib.Path(os.environ.get("OSVOL_RIG_CACHE", pathlib.Path.home() / ".cache/osvol-rig"))
     image = cache / "boot.img"
