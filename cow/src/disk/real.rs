@@ -37,8 +37,17 @@ impl RealFile {
     }
 }
 
-struct RealLock(#[expect(dead_code, reason = "held for its lock")] fs::File);
+struct RealLock(fs::File);
 impl Lock for RealLock {}
+
+impl Drop for RealLock {
+    /// A process that was just forked, and has not yet called exec, has a copy of the descriptor: closing ours would
+    /// leave the lock to it.
+    fn drop(&mut self) {
+        // It fails only for a descriptor that is none; closing unlocks then.
+        drop(rustix::fs::flock(&self.0, FlockOperation::Unlock));
+    }
+}
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
