@@ -45,7 +45,7 @@ impl Drop for RealLock {
     /// leave the lock to it.
     fn drop(&mut self) {
         // It fails only for a descriptor that is none; closing unlocks then.
-        drop(rustix::fs::flock(&self.0, FlockOperation::Unlock));
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
 }
 
