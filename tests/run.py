@@ -46,10 +46,11 @@ def scripts(*patterns):
 
 def stages(which):
     shell = scripts("tests/**/*.sh", "tests/rig/lib/*", ".ci/run")
-    python = scripts("tests/**/*.py", "benches/**/*.py")
+    python = scripts("tests/**/*.py", "benches/**/*.py", "cow/tests/*.py")
     fast = [
         Stage("format", cargo("fmt", "--all", "--check")),
         Stage("arrows", ["tests/arrows.py"]),
+        Stage("mutants", ["cow/tests/mutants.py", "--check"]),
         Stage("lints", cargo("clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"), 900),
         Stage("unit", cargo("test", "--workspace", "--exclude", "cow", "--locked", "--no-fail-fast"), 1200),
         # Optimised, with debug checks: thousands of simulated crashes in a few minutes.

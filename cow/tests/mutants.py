@@ -2,18 +2,25 @@
 """Breaks the order of the store on purpose, once each, and shows that the tests notice every time.
 
 A mutant is one replacement in a copy of the crate; the copy is built and its tests must fail. The crate itself has
-no switch for this. Usage: cow/tests/mutants.py [NAME ...]; it takes about a minute each.
+no switch for this. It takes about a minute each; docs/PROOFS.md has what came of it.
+
+    cow/tests/mutants.py [NAME ...]        all of them, or those with such a word in their names
+    cow/tests/mutants.py --check           only whether every replacement still finds its place (quick)
 """
 
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+MUTANT_SECONDS = 1500
 
 # Name, file, what stands there, what stands there instead, tests that must notice.
 MUTANTS = [
@@ -101,37 +108,79 @@ def workspace(to):
     shutil.copytree(ROOT / "cow", to / "cow", ignore=shutil.ignore_patterns("target", "fuzz"))
 
 
-def tests_pass(to, tests, environment):
-    command = ["cargo", "test", "--offline", "-q", "-p", "cow", "--profile", "sim"]
+def apply(mutant, text):
+    """The text of the file with the mutant in it; None where its place is not found."""
+    name, _, old, new, _ = mutant
+    if old is None:
+        return SPECIAL[name](text)
+    return text.replace(old, new) if old in text else None
+
+
+def misplaced(source):
+    """The mutants whose place is not found under this folder."""
+    for mutant in MUTANTS:
+        path = source / mutant[1]
+        text = path.read_text() if path.exists() else ""
+        if apply(mutant, text) in (None, text):
+            yield mutant
+
+
+def first_failure(to, tests, environment):
+    """Runs the tests until the first one fails; what it says, or None when all pass."""
+    command = ["cargo", "test", "--offline", "-p", "cow", "--profile", "sim"]
     for test in tests.split():
         command += ["--test", test]
-    done = subprocess.run(command, cwd=to, env=environment, capture_output=True, text=True)
-    if "could not compile" in done.stderr:
-        raise SystemExit(done.stderr[-3000:])
-    why = re.search(r"(?m)^(seed .*|.*panicked at .*\n.*)$", done.stdout + done.stderr)
-    return done.returncode == 0, (why.group(0)[:150] if why else "").replace("\n", " ")
+    built = subprocess.run([*command, "--no-run"], cwd=to, env=environment, capture_output=True, text=True, check=False)
+    if built.returncode:
+        raise SystemExit(built.stderr[-3000:])
+    process = subprocess.Popen(
+        [*command, "--", "--nocapture"], cwd=to, env=environment, text=True, errors="replace",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    # A mutant that hangs is noticed too.
+    late = threading.Timer(MUTANT_SECONDS, lambda: os.killpg(process.pid, signal.SIGKILL))
+    late.start()
+    what = None
+    for line in process.stdout:
+        if found := re.search(r"panicked at (.*):\d+:$", line):
+            said = next(process.stdout, "").strip()
+            what = f"{found[1]}: {said}"
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    late.cancel()
+    process.stdout.close()
+    status = process.wait()
+    return what or (None if status == 0 else f"status {status}")
 
 
 def main():
+    if sys.argv[1:] == ["--check"]:
+        lost = [f"`{name}`: {file} does not read as this script expects" for name, file, *_ in misplaced(ROOT / "cow" / "src")]
+        print("\n".join([*lost, f"{len(MUTANTS) - len(lost)} passed, {len(lost)} failed"]))
+        sys.exit(1 if lost else 0)
     chosen = [mutant for mutant in MUTANTS if len(sys.argv) == 1 or any(word in mutant[0] for word in sys.argv[1:])]
     target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
     environment = dict(os.environ, CARGO_TARGET_DIR=target + "/mutants", RUST_BACKTRACE="0", RUSTFLAGS="-Awarnings")
     environment.setdefault("COW_SEEDS", "1500")
+    environment.setdefault("COW_FULL", "1")
     survivors = []
     with tempfile.TemporaryDirectory() as directory:
         to = pathlib.Path(directory)
         workspace(to)
-        for name, file, old, new, tests in chosen:
+        for mutant in chosen:
+            name, file, _, _, tests = mutant
             path = to / "cow" / "src" / file
             text = path.read_text()
-            broken = SPECIAL[name](text) if old is None else (text.replace(old, new) if old in text else None)
-            if broken is None:
+            broken = apply(mutant, text)
+            if broken in (None, text):
                 raise SystemExit(f"`{name}`: {file} does not read as this script expects")
             path.write_text(broken)
-            passed, why = tests_pass(to, tests, environment)
+            begin = time.monotonic()
+            what = first_failure(to, tests, environment)
             path.write_text(text)
-            print(f"{'SURVIVED' if passed else 'noticed'}: {name}{'' if passed else ' -- ' + why}", flush=True)
-            if passed:
+            seconds = time.monotonic() - begin
+            print(f"{'noticed ' if what else 'SURVIVED'} {seconds:5.0f} s  {name} -- {(what or tests)[:160]}", flush=True)
+            if not what:
                 survivors.append(name)
     if survivors:
         raise SystemExit(f"{len(survivors)} mutants of {len(chosen)} survived")
