@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export IMAGE VOLUME PORT FIRMWARE
 
-.PHONY: help deps build run boot stop check test bench bench-quick bench-store soak clean-demo
+.PHONY: help deps build run boot stop check test bench bench-quick bench-store soak kills clean-demo
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,13 +41,18 @@ bench: ## osvold beside Debian's tgt: rates, ratios, CPU
 bench-quick: ## the same in a minute, with the public clients alone
 	@$(MAKE) --no-print-directory bench BENCH=--quick
 
-bench-store: ## the store beside the bare disk, without a network
+bench-store: ## the store beside the bare disk, without a network (ONLY="reads writes")
 	@tests/rig/install-deps.sh build
-	cargo bench -p cow --bench store --locked
+	cargo bench -p cow --bench store --locked -- $(ONLY)
 
 soak: ## random crashes of the store for SECONDS=600, from SEED=1; a failure prints how to see it again
 	@tests/rig/install-deps.sh build
 	cargo run -p cow --profile sim --features sim --example soak --locked -- --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+
+kills: ## osvold under load, killed KILLS=300 times, every acknowledged write verified; SEED= as well
+	@tests/rig/install-deps.sh build run test
+	cargo build --release --locked --workspace
+	@tests/kills.py --kills $(or $(KILLS),300) --seconds $(or $(SECONDS),36000) $(if $(SEED),--seed $(SEED))
 
 clean-demo: stop ## remove what `make run` has made
 	@rm -rf var

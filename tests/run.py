@@ -66,6 +66,7 @@ def stages(which):
         Stage("clients", ["tests/clients.py"]),
         Stage("refusals", ["tests/refusals.py"]),
         Stage("clone-time", ["tests/clone_time.py", "--check"]),
+        Stage("kills", ["tests/kills.py"]),
         Stage("conformance", ["tests/conformance.py"], 900),
         Stage("guest", ["tests/guest.py"]),
         Stage("scsi-guest", ["tests/scsi_guest.py"]),
