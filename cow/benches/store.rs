@@ -1,4 +1,5 @@
 //! What the store costs beside the bare disk, without a network: `cargo bench -p cow` or `make bench-store`.
+//! `make bench-store ONLY=reads` runs one part: clones, many, reads, writes, flushes, recovery.
 //!
 //! Each figure is the median of several rounds in which both sides take turns, so that a noisy machine does not
 //! decide. The directory is a temporary one below `OSVOL_BENCH_DIR` (default: the current directory's target).
@@ -8,7 +9,7 @@
 use std::{
     fs::File,
     ops::ControlFlow,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -37,19 +38,30 @@ fn main() {
     let base = std::env::var_os("OSVOL_BENCH_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let dir = tempfile::tempdir_in(base).unwrap();
-    if std::env::args().any(|arg| arg == "flush") {
-        let store = Store::open(&dir.path().join("store")).unwrap();
-        return flushes(&store, &bare_file(&dir.path().join("bare")));
-    }
+    let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |part: &str| asked.is_empty() || asked.iter().any(|arg| arg == part);
     println!("{:<44} {:>12} {:>12} {:>8}", "what", "store", "bare disk", "ratio");
-    clones(&dir.path().join("clones"));
+    if wanted("clones") {
+        clones(&dir.path().join("clones"));
+    }
+    if wanted("many") {
+        many(&dir.path().join("many"));
+    }
     let store = Store::open(&dir.path().join("store")).unwrap();
     let bare = bare_file(&dir.path().join("bare"));
-    reads(&store, &bare);
-    writes(&store, &bare);
-    flushes(&store, &bare);
+    if wanted("reads") {
+        reads(&store, &bare, dir.path());
+    }
+    if wanted("writes") {
+        writes(&store, &bare);
+    }
+    if wanted("flushes") {
+        flushes(&store, &bare);
+    }
     drop(store);
-    recovery(&dir.path().join("recovery"));
+    if wanted("recovery") {
+        recovery(&dir.path().join("recovery"));
+    }
 }
 
 fn row(what: &str, unit: &str, store: f64, bare: f64) {
@@ -124,11 +136,78 @@ fn clones(path: &Path) {
     }
 }
 
-fn reads(store: &Store, bare: &File) {
-    let volume = volume(store, "read", SPAN);
-    for at in (0..SPAN).step_by(1 << 20) {
-        volume.write(at, &[&vec![7; 1 << 20]], Wait::Yes).unwrap();
+/// Clones of one image by the thousand: what each takes on disk, and what they cost the next start.
+fn many(path: &Path) {
+    const CLONES: u64 = 10_000;
+    let store = Store::open(path).unwrap();
+    let import = store.begin_import("image").unwrap();
+    import.set_len(1 << 30).unwrap();
+    import.write_at(0, &[1; 4096]).unwrap();
+    let done = store.finish_import(import, "raw", &mut |_, _| ControlFlow::Continue(()));
+    let image = Some(done.unwrap().id);
+    let before = used(path);
+    let start = Instant::now();
+    for n in 0..CLONES {
+        store.create_volume(NewVolume { name: format!("m{n}"), image, size_bytes: None }).unwrap();
     }
+    let each = (used(path) - before) / CLONES;
+    println!("{CLONES} clones: {:.1} s, {:.1} KiB each", start.elapsed().as_secs_f64(), each as f64 / 1024.0);
+    drop(store);
+    let start = Instant::now();
+    let store = Store::open(path).unwrap();
+    let ready = start.elapsed();
+    let volumes = store.volumes();
+    let start = Instant::now();
+    let volume = store.open_volume(volumes.last().unwrap().id).unwrap();
+    volume.read(0, &mut [0; 4096], Wait::Yes).unwrap();
+    println!(
+        "opening the store with them: {:.0} ms; one of them, to its first block: {:.2} ms",
+        ready.as_secs_f64() * 1e3,
+        start.elapsed().as_secs_f64() * 1e3,
+    );
+}
+
+/// Bytes that the file system has given to everything below a directory, the directories included.
+fn used(path: &Path) -> u64 {
+    let own = std::fs::symlink_metadata(path).unwrap();
+    let mut sum = own.blocks() * 512;
+    if own.is_dir() {
+        sum += std::fs::read_dir(path).unwrap().map(|entry| used(&entry.unwrap().path())).sum::<u64>();
+    }
+    sum
+}
+
+fn reads(store: &Store, bare: &File, dir: &Path) {
+    let written_in_runs = volume(store, "read", SPAN);
+    for at in (0..SPAN).step_by(1 << 20) {
+        written_in_runs.write(at, &[&vec![7; 1 << 20]], Wait::Yes).unwrap();
+    }
+    read_row("4 KiB random read, cached, written in runs", &written_in_runs, bare);
+    let written_alone = volume(store, "scattered", SPAN);
+    for n in 0..SPAN / BLOCK {
+        written_alone.write(n * 40_503 % (SPAN / BLOCK) * BLOCK, &[&[7; 4096]], Wait::Yes).unwrap();
+    }
+    // The page cache holds a file in pieces as large as the writes that made it: like beside like.
+    let bare_alone =
+        File::options().read(true).write(true).create_new(true).open(dir.join("bare-alone")).unwrap();
+    for n in 0..SPAN / BLOCK {
+        bare_alone.write_all_at(&[7; 4096], n * 40_503 % (SPAN / BLOCK) * BLOCK).unwrap();
+    }
+    read_row("4 KiB random read, cached, written at random", &written_alone, &bare_alone);
+    let import = store.begin_import("golden").unwrap();
+    for at in (0..SPAN).step_by(1 << 20) {
+        import.write_at(at, &[7; 1 << 20]).unwrap();
+    }
+    let golden = store.finish_import(import, "raw", &mut |_, _| ControlFlow::Continue(())).unwrap();
+    let new = NewVolume { name: "clone".into(), image: Some(golden.id), size_bytes: None };
+    let clone = store.open_volume(store.create_volume(new).unwrap().id).unwrap();
+    for at in (0..SPAN).step_by(1 << 20) {
+        clone.read(at, &mut vec![0; 1 << 20], Wait::Yes).unwrap();
+    }
+    read_row("4 KiB random read, cached, golden image", &clone, bare);
+}
+
+fn read_row(what: &str, volume: &Volume, bare: &File) {
     let mut buffer = vec![0; 4096];
     let (mut ours, mut theirs, mut rng) = (Vec::new(), Vec::new(), Rng(1));
     for _ in 0..ROUNDS {
@@ -139,7 +218,7 @@ fn reads(store: &Store, bare: &File) {
             bare.read_exact_at(&mut buffer, rng.offset()).unwrap()
         }));
     }
-    row("4 KiB random read, cached, written in runs", "k", median(ours), median(theirs));
+    row(what, "k", median(ours), median(theirs));
 }
 
 fn writes(store: &Store, bare: &File) {

@@ -77,24 +77,30 @@ impl Index {
 
     /// What is at `lba`, for at most `blocks` (at least 1) blocks.
     pub(crate) fn lookup(&self, lba: u32, blocks: u64) -> Extent<'_> {
-        let mut clear = blocks;
-        for (key, leaf) in self.leaves.range(..=lba).next_back().into_iter().chain(self.leaves.range(lba..)) {
-            if u64::from(*key) >= u64::from(lba) + clear {
-                break;
-            }
-            if let Some((place, crcs)) = leaf.run_at(lba) {
-                let most = usize::try_from(blocks).unwrap_or(usize::MAX).min(crcs.len());
-                return Extent::Data(place, &crcs[..most]);
-            }
-            if let Some(next) = leaf.first_at_or_after(lba) {
-                clear = clear.min(u64::from(next - lba));
-                break;
-            }
+        let own = self.leaves.range(..=lba).next_back();
+        if let Some((place, crcs)) = own.and_then(|(_, leaf)| leaf.run_at(lba)) {
+            let most = usize::try_from(blocks).unwrap_or(usize::MAX).min(crcs.len());
+            return Extent::Data(place, &crcs[..most]);
         }
+        let clear = self.unwritten(own, lba, blocks);
         match self.zeros.at(u64::from(lba)) {
             Ok(end) => Extent::Zero(clear.min(end - u64::from(lba))),
             Err(next) => Extent::Hole(clear.min(next.saturating_sub(u64::from(lba)))),
         }
+    }
+
+    /// How many of `blocks` blocks from `lba` on, which is not written itself, are not written. `own` is the leaf
+    /// that would hold it.
+    fn unwritten(&self, own: Option<(&u32, &Leaf)>, lba: u32, blocks: u64) -> u64 {
+        for (key, leaf) in own.into_iter().chain(self.leaves.range(lba..)) {
+            if u64::from(*key) >= u64::from(lba) + blocks {
+                break;
+            }
+            if let Some(next) = leaf.first_at_or_after(lba) {
+                return blocks.min(u64::from(next - lba));
+            }
+        }
+        blocks
     }
 
     /// Blocks from `lba` on lie at `place` from now on. `dead` hears of every place that is no longer used.

@@ -62,6 +62,8 @@ pub(crate) struct Layer {
     garbage_blocks: AtomicU64,
     /// The last record that the newest checkpoint covers.
     saved_seq: AtomicU64,
+    /// Bytes that the newest checkpoint takes on disk.
+    checkpoint_bytes: AtomicU64,
 }
 
 /// Where blocks lie.
@@ -83,18 +85,13 @@ pub(crate) enum Piece {
 }
 
 impl Layer {
-    /// Whether nothing was ever written here.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.map.read().index.is_empty()
-    }
-
     /// Tells `out` what is in a range, in order; checksums of written blocks go to `crcs`.
     pub(crate) fn resolve(
         &self,
         lba: u32,
         blocks: u64,
-        crcs: &mut Vec<u32>,
-        out: &mut Vec<Piece>,
+        crcs: &mut impl Extend<u32>,
+        out: &mut impl Extend<Piece>,
     ) -> Result<()> {
         let map = self.map.read();
         let end = u64::from(lba) + blocks;
@@ -103,15 +100,15 @@ impl Layer {
             let first = u32::try_from(at).map_err(|_| Error::new(Kind::OutOfRange, "block past 2^32"))?;
             let extent = map.index.lookup(first, end - at);
             at += extent.blocks();
-            out.push(match extent {
+            out.extend([match extent {
                 Extent::Data(place, sums) => {
-                    crcs.extend(sums);
+                    crcs.extend(sums.iter().copied());
                     let segment = map.segment(place.slot)?.clone();
                     Piece::Data { segment, block: place.block, blocks: sums.len() as u64 }
                 }
                 Extent::Zero(blocks) => Piece::Zero { blocks },
                 Extent::Hole(blocks) => Piece::Hole { blocks },
-            });
+            }]);
         }
         Ok(())
     }
@@ -136,10 +133,10 @@ impl Layer {
         self.map.read().index.blocks()
     }
 
-    /// Bytes that the file system has given to this layer's segments.
+    /// Bytes that the file system has given to this layer's files.
     pub(crate) fn allocated_bytes(&self) -> Result<u64> {
         let segments: Vec<_> = self.map.read().segments.iter().flatten().cloned().collect();
-        segments.iter().try_fold(0, |sum, segment| {
+        segments.iter().try_fold(self.checkpoint_bytes.load(Ordering::Relaxed), |sum, segment| {
             let bytes =
                 segment.file.allocated_bytes().map_err(|error| Error::io("stat", &self.dir, error))?;
             Ok(sum + bytes)

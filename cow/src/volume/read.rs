@@ -1,5 +1,7 @@
 //! Reading: find the pieces under the locks, read them outside.
 
+use smallvec::SmallVec;
+
 use super::{Allocation, Stack, Volume};
 use crate::{
     disk::Wait,
@@ -7,6 +9,12 @@ use crate::{
     layer::{Piece, Segment},
     limits::{BLOCK_BYTES, BLOCK_LEN},
 };
+
+/// What a range is made of. The common read is one piece of a few blocks: it allocates nothing.
+type Pieces = SmallVec<[Piece; 2]>;
+
+/// The checksums that go with [`Pieces`].
+type Sums = SmallVec<[u32; 16]>;
 
 impl Volume {
     /// Fills `out` with the bytes from `offset` on. With [`Wait::No`] it fails with [`Kind::WouldBlock`] rather
@@ -34,7 +42,7 @@ impl Volume {
         let mut status: Vec<(u64, Allocation)> = Vec::new();
         let first = offset / BLOCK_BYTES;
         let end = (offset + bytes).div_ceil(BLOCK_BYTES);
-        let (mut pieces, mut crcs) = (Vec::new(), Vec::new());
+        let (mut pieces, mut crcs) = (Pieces::new(), Sums::new());
         stack.resolve(lba(first * BLOCK_BYTES)?, end - first, &mut crcs, &mut pieces)?;
         let mut at = first * BLOCK_BYTES;
         for piece in pieces {
@@ -84,9 +92,6 @@ fn clip(status: &mut Vec<(u64, Allocation)>, skip: u64, bytes: u64) {
 impl Stack {
     /// Reads whole blocks. `out` holds a whole number of them.
     pub(super) fn read_blocks(&self, lba: u32, out: &mut [u8], wait: Wait) -> Result<()> {
-        if self.top.is_empty() && self.below.is_empty() {
-            return self.read_image(u64::from(lba) * BLOCK_BYTES, out, wait);
-        }
         match self.try_read_blocks(lba, out, wait) {
             // The place may have been given back between looking it up and reading it: look once more.
             Err(error) if matches!(error.kind(), Kind::Corrupt { .. }) => {
@@ -97,7 +102,7 @@ impl Stack {
     }
 
     fn try_read_blocks(&self, lba: u32, out: &mut [u8], wait: Wait) -> Result<()> {
-        let (mut pieces, mut crcs) = (Vec::new(), Vec::new());
+        let (mut pieces, mut crcs) = (Pieces::new(), Sums::new());
         self.resolve(lba, (out.len() / BLOCK_LEN) as u64, &mut crcs, &mut pieces)?;
         let mut at = u64::from(lba) * BLOCK_BYTES;
         let (mut rest, mut sums) = (out, &crcs[..]);
@@ -121,7 +126,7 @@ impl Stack {
     }
 
     /// The pieces of a range from all layers, in order; a hole that is left is the image's.
-    fn resolve(&self, lba: u32, blocks: u64, crcs: &mut Vec<u32>, out: &mut Vec<Piece>) -> Result<()> {
+    fn resolve(&self, lba: u32, blocks: u64, crcs: &mut Sums, out: &mut Pieces) -> Result<()> {
         self.top.resolve(lba, blocks, crcs, out)?;
         if self.below.is_empty() {
             return Ok(());
@@ -129,7 +134,7 @@ impl Stack {
         self.fill_holes(lba, crcs, out)
     }
 
-    fn fill_holes(&self, lba: u32, crcs: &mut Vec<u32>, out: &mut Vec<Piece>) -> Result<()> {
+    fn fill_holes(&self, lba: u32, crcs: &mut Sums, out: &mut Pieces) -> Result<()> {
         for layer in &self.below {
             if !out.iter().any(|piece| matches!(piece, Piece::Hole { .. })) {
                 return Ok(());
@@ -150,7 +155,7 @@ impl Stack {
                     Piece::Data { blocks, .. } => {
                         at += blocks;
                         let (here, after) = sums.split_at(usize::try_from(blocks).unwrap_or(0));
-                        crcs.extend(here);
+                        crcs.extend_from_slice(here);
                         sums = after;
                         out.push(piece);
                     }
