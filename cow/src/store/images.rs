@@ -46,10 +46,8 @@ impl Store {
             };
             catalogue.images.iter().map(info).collect()
         };
-        let mut infos = found
-            .into_iter()
-            .map(|(id, manifest, volumes)| self.image_info(id, manifest, volumes))
-            .collect::<Result<Vec<_>>>()?;
+        let info = |(id, manifest, volumes)| self.image_info(id, manifest, volumes);
+        let mut infos: Vec<_> = found.into_iter().map(info).collect();
         infos.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(infos)
     }
@@ -73,7 +71,7 @@ impl Store {
         let result = self.place_import(&import, source_format, size_bytes, &digests);
         self.catalogue.lock().image_names.remove(&import.name);
         let (id, manifest) = result?;
-        self.image_info(id, manifest, 0)
+        Ok(self.image_info(id, manifest, 0))
     }
 
     fn place_import(
@@ -168,21 +166,30 @@ impl Store {
         }
     }
 
-    fn image_info(&self, id: ImageId, manifest: ImageManifest, volumes: usize) -> Result<ImageInfo> {
-        let path = content_dir(&self.context, &manifest.digest).join("image.raw");
-        let file = self.context.disk.open(&path, false);
-        let allocated =
-            file.and_then(|file| file.allocated_bytes()).map_err(|error| Error::io("stat", &path, error))?;
-        Ok(ImageInfo {
+    /// One image whose content is not there, or cannot be looked at, says so and hides no other.
+    fn image_info(&self, id: ImageId, manifest: ImageManifest, volumes: usize) -> ImageInfo {
+        let allocated = self.content_bytes(&manifest.digest);
+        let missing = allocated.as_ref().err().map(|error| format!("golden image: its content: {error}"));
+        ImageInfo {
             id,
             name: manifest.name,
             size_bytes: manifest.size_bytes,
-            allocated_bytes: allocated,
+            allocated_bytes: allocated.unwrap_or(0),
             digest: hex(&manifest.digest),
             source_format: manifest.source_format,
             created_unix_ms: manifest.created_unix_ms,
             volumes,
-            health: self.rot_of_image(id).map_or(Health::Ok, Health::Critical),
+            health: missing.or_else(|| self.rot_of_image(id)).map_or(Health::Ok, Health::Critical),
+        }
+    }
+
+    /// Bytes that an image's content takes on disk.
+    pub(super) fn content_bytes(&self, digest: &[u8; 32]) -> Result<u64> {
+        let dir = content_dir(&self.context, digest);
+        ["image.raw", "digests"].iter().try_fold(0, |sum, name| {
+            let path = dir.join(name);
+            let bytes = self.context.disk.open(&path, false).and_then(|file| file.allocated_bytes());
+            Ok(sum + bytes.map_err(|error| Error::io("stat", &path, error))?)
         })
     }
 }
