@@ -31,5 +31,7 @@ pub use geometry::Geometry;
 pub use ids::{BadId, BootId, ImageId, LayerId, SnapshotId, StoreId, VolumeId};
 pub use image::import::{Import, Progress};
 pub use scrub::{Pace, Rotten, Scrub, ScrubProgress, Scrubbed};
-pub use store::{Health, ImageInfo, NewVolume, SnapshotInfo, Store, Upkeep, VolumeInfo, check_name};
+pub use store::{
+    Health, ImageInfo, Level, NewVolume, SnapshotInfo, Store, Upkeep, Usage, VolumeInfo, check_name,
+};
 pub use volume::{ATOMIC_BYTES_MAX, Allocation, Volume};

@@ -47,6 +47,12 @@ pub const RECLAIM_BYTES_ALWAYS: u64 = 1 << 30;
 pub const REPLAY_RECORDS_MAX: u64 = 400_000;
 /// Blocks that are looked at in one step when layers are merged.
 pub const MERGE_BLOCKS: u64 = 1 << 16;
+/// Share of its room from which on a store, or a volume with a quota, should be looked after.
+pub const SOFT_PERCENT: u64 = 75;
+/// Share of its room from which on somebody should act.
+pub const HIGH_PERCENT: u64 = 90;
+/// How far below the share at which it rose a level falls again.
+pub const LEVEL_HYSTERESIS_PERCENT: u64 = 2;
 /// Bytes of an image's chunk: the unit of its digest tree.
 pub const CHUNK_BYTES: u64 = 64 << 10;
 /// Bytes of one digest (SHA-256).

@@ -8,7 +8,7 @@
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-use cow::{Allocation, ImageId, Kind, NewVolume, Store, Volume, VolumeId, Wait};
+use cow::{Allocation, Health, ImageId, Kind, NewVolume, Store, Volume, VolumeId, Wait};
 
 const BLOCK: usize = 4096;
 
@@ -284,4 +284,69 @@ fn layers_that_no_snapshot_needs_are_merged_in_use() {
     assert_eq!(read(&volume, 0, 600 * BLOCK), now);
     let twin = store.clone_snapshot(snapshots[0].0, "twin").unwrap().id;
     assert_eq!(read(&store.open_volume(twin).unwrap(), 0, 600 * BLOCK), snapshots[0].1);
+}
+
+#[test]
+fn an_image_without_its_content_is_listed_and_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    import(&store, "good", &pattern(1, 4 * BLOCK)).unwrap();
+    import(&store, "gone", &pattern(2, 4 * BLOCK)).unwrap();
+    let digest = store.images().unwrap().iter().find(|image| image.name == "gone").unwrap().digest.clone();
+    std::fs::remove_dir_all(dir.path().join("golden").join(digest)).unwrap();
+    let images = store.images().unwrap();
+    let told: Vec<_> = images.iter().map(|image| (image.name.as_str(), image.health == Health::Ok)).collect();
+    assert_eq!(told, [("gone", false), ("good", true)]);
+}
+
+/// What a directory takes on disk, by the system's own count.
+fn disk_usage(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let bytes = |entry: std::fs::DirEntry| match entry.metadata().unwrap() {
+        data if data.is_dir() => disk_usage(&entry.path()),
+        data => data.blocks() * 512,
+    };
+    entries.map(bytes).sum()
+}
+
+#[test]
+fn who_takes_how_much_is_told_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let exact = |store: &Store| {
+        let usage = store.usage().unwrap();
+        let layers = disk_usage(&dir.path().join("layers"));
+        assert_eq!(usage.images_bytes, disk_usage(&dir.path().join("golden")));
+        assert_eq!(usage.volumes_bytes + usage.snapshots_bytes, layers, "{usage:?}");
+        usage
+    };
+    let image = import(&store, "golden", &pattern(1, 64 * BLOCK)).unwrap();
+    import(&store, "twin", &pattern(1, 64 * BLOCK)).unwrap();
+    let id = clone(&store, "v", Some(image), Some(1 << 30)).unwrap();
+    let volume = store.open_volume(id).unwrap();
+    for round in 0..40 {
+        volume.write(round * 40 * 4096, &[&pattern(9, 20 * BLOCK)], Wait::Yes).unwrap();
+        volume.flush().unwrap();
+    }
+    let snapshot = store.snapshot(id, "s").unwrap().id;
+    volume.write(0, &[&pattern(7, 300 * BLOCK)], Wait::Yes).unwrap();
+    volume.flush().unwrap();
+    exact(&store);
+    volume.trim(0, 100 * 4096, Wait::Yes).unwrap();
+    volume.reclaim().unwrap();
+    let open = exact(&store);
+    assert_eq!(open.snapshots_bytes, 0, "the volume lies on the snapshot's layer");
+    drop(volume);
+    store.close_volume(id).unwrap();
+    exact(&store);
+    let info = store.volume_info(id).unwrap();
+    assert_eq!(info.allocated_bytes, disk_usage(&dir.path().join("layers")));
+    store.remove_volume(id).unwrap();
+    let left = exact(&store);
+    assert_eq!(left.volumes_bytes, 0);
+    assert!(left.snapshots_bytes >= 800 * 4096);
+    store.remove_snapshot(snapshot).unwrap();
+    assert_eq!(exact(&store).snapshots_bytes, 0);
+    assert!(left.total_bytes >= left.free_bytes && left.reserve_bytes > 0);
 }

@@ -105,6 +105,7 @@ impl Layer {
     fn publish(&self, head: &CheckpointHead, bytes: &[u8]) -> Result<()> {
         put(&self.context, &self.dir, &checkpoint_path(&self.dir, head.number), bytes)?;
         self.saved_seq.fetch_max(head.seq, Ordering::AcqRel);
+        self.checkpoint_bytes.store(allocated(bytes.len()), Ordering::Relaxed);
         let names = self.context.disk.list(&self.dir).map_err(|error| self.io_error("list", error))?;
         for old in
             names.iter().filter_map(|entry| numbered(&entry.name, "ckpt-")).filter(|n| *n < head.number)
@@ -152,6 +153,11 @@ impl Layer {
         }
         Ok(())
     }
+}
+
+/// What a file that was written whole takes on disk.
+pub(super) fn allocated(bytes: usize) -> u64 {
+    (bytes as u64).next_multiple_of(BLOCK_BYTES)
 }
 
 /// An end that no scan goes beyond.

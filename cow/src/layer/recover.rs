@@ -28,7 +28,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::{
     Layer, Map, Segment,
-    checkpoint::SEALED_END,
+    checkpoint::{SEALED_END, allocated},
     segment::{checkpoint_path, numbered, segment_path},
     sync::SyncState,
     writer::Writer,
@@ -100,7 +100,7 @@ pub(crate) fn open(context: &Arc<Context>, id: LayerId) -> Result<(Arc<Layer>, R
         |prefix| -> Vec<u64> { names.iter().filter_map(|entry| numbered(&entry.name, prefix)).collect() };
     let sync_failed = names.iter().any(|entry| entry.name == FAILED_SYNC);
     let opener = Opener { context, dir: &dir, id, sync_failed };
-    let (head, mut map) = opener.checkpoint(numbers("ckpt-").into_iter().max())?;
+    let (head, mut map, checkpoint_bytes) = opener.checkpoint(numbers("ckpt-").into_iter().max())?;
     let scanned = opener.segments(&head, &numbers("seg-"), &mut map)?;
     let next_segment = numbers("seg-").into_iter().max().map_or(0, |last| last + 1).max(head.next_segment);
     let (recovery, seqs) = opener.replay(&head, &scanned, &mut map)?;
@@ -125,6 +125,7 @@ pub(crate) fn open(context: &Arc<Context>, id: LayerId) -> Result<(Arc<Layer>, R
         dir: dir.clone(),
         garbage_blocks: AtomicU64::new(garbage_blocks(&scanned)),
         saved_seq: AtomicU64::new(head.seq),
+        checkpoint_bytes: AtomicU64::new(checkpoint_bytes),
         map: RwLock::new(map),
         writer: Mutex::new(writer),
         one_checkpoint: Mutex::new(()),
@@ -163,7 +164,8 @@ impl Opener<'_> {
         Error::corrupt(0, format!("layer {}: {what}; `osvol store check` tells what is lost", self.id))
     }
 
-    fn checkpoint(&self, newest: Option<u64>) -> Result<(CheckpointHead, Map)> {
+    /// The newest checkpoint, and the bytes that it takes on disk.
+    fn checkpoint(&self, newest: Option<u64>) -> Result<(CheckpointHead, Map, u64)> {
         let Some(number) = newest else {
             let head = CheckpointHead {
                 store: self.context.store,
@@ -173,14 +175,14 @@ impl Opener<'_> {
                 next_segment: 0,
                 segments: Vec::new(),
             };
-            return Ok((head, Map::default()));
+            return Ok((head, Map::default(), 0));
         };
         let path = checkpoint_path(self.dir, number);
         let file = self.context.disk.open(&path, false).map_err(|error| Error::io("open", &path, error))?;
         let bytes = read_whole(&*file).map_err(|error| Error::io("read", &path, error))?;
         let (head, index) = checkpoint::unpack(&bytes, self.id, number)
             .map_err(|damage| self.damaged(format_args!("checkpoint {number} is {damage}")))?;
-        Ok((head, Map { index, segments: Vec::new() }))
+        Ok((head, Map { index, segments: Vec::new() }, allocated(bytes.len())))
     }
 
     /// Opens and scans every segment that the checkpoint names or that came after it.

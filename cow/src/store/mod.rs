@@ -17,6 +17,7 @@ mod manifests;
 mod open;
 mod rot;
 mod snapshots;
+mod space;
 mod volumes;
 
 use std::{
@@ -30,6 +31,7 @@ pub use maintain::Upkeep;
 pub(crate) use manifests::{create as create_manifest, manifest_path};
 use parking_lot::Mutex;
 pub use snapshots::SnapshotInfo;
+pub use space::{Level, Usage};
 pub use volumes::{Health, NewVolume, VolumeInfo};
 
 use crate::{
@@ -55,6 +57,7 @@ pub struct Store {
     sharing: Mutex<()>,
     /// What was found to be rotten.
     rot: Mutex<rot::Rot>,
+    sizes: space::LayerSizes,
     _lock: Box<dyn Lock>,
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Catalogue, ImageEntry, SnapshotEntry, Store, VolumeEntry, manifests};
+use super::{Catalogue, ImageEntry, SnapshotEntry, Store, VolumeEntry, manifests, space::LayerSizes};
 use crate::{
     context::Context,
     disk::{Disk, Wait},
@@ -68,6 +68,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path, geometry: Geometry) -> Resu
         placing: Mutex::new(()),
         sharing: Mutex::new(()),
         rot: Mutex::default(),
+        sizes: LayerSizes::default(),
         _lock: lock,
     };
     store.sweep()?;

@@ -52,6 +52,8 @@ pub struct VolumeInfo {
     pub size_bytes: u64,
     /// Bytes that it takes on disk beside its image.
     pub allocated_bytes: u64,
+    /// Bytes that count for its quota and its reserve: blocks of data that were written and not given back yet.
+    pub used_bytes: u64,
     /// Most bytes that it may take on disk beside its image.
     pub quota_bytes: Option<u64>,
     /// Milliseconds since 1970.
@@ -84,7 +86,7 @@ impl Store {
         let fault = fault.or_else(|| self.rot_of_volume(id, manifest.image));
         let allocated = match &open {
             Some(volume) => volume.allocated_bytes(),
-            None => manifest.layers.iter().try_fold(0, |sum, layer| Ok(sum + self.layer_bytes(*layer)?)),
+            None => self.layers_bytes(&manifest.layers),
         };
         let (allocated_bytes, fault) = match allocated {
             Ok(bytes) => (bytes, fault),
@@ -96,6 +98,7 @@ impl Store {
             image: manifest.image,
             size_bytes: manifest.size_bytes,
             allocated_bytes,
+            used_bytes: open.as_ref().map_or(allocated_bytes, |volume| volume.used_bytes()),
             quota_bytes: (manifest.quota_bytes > 0).then_some(manifest.quota_bytes),
             created_unix_ms: manifest.created_unix_ms,
             health: fault.map_or(Health::Ok, Health::Critical),
@@ -173,6 +176,8 @@ impl Store {
                 let volume = Arc::new(Volume::new(id, &manifest, stack));
                 entry.open = Some(volume.clone());
                 entry.fault = None;
+                drop(catalogue);
+                self.sizes.forget(&manifest.layers);
                 Ok(volume)
             }
             Err(error) => {
@@ -200,6 +205,7 @@ impl Store {
         }
         let (layer, _) = Layer::open(&self.context, id)?;
         self.catalogue.lock().layers.insert(id, Arc::downgrade(&layer));
+        self.sizes.forget([&id]);
         Ok(layer)
     }
 
@@ -210,7 +216,11 @@ impl Store {
         let gate = self.gate(id)?;
         let _gate = gate.lock();
         match self.take_unused(id)? {
-            Some(volume) if !volume.is_poisoned() => volume.checkpoint(),
+            Some(volume) if !volume.is_poisoned() => {
+                let written_down = volume.checkpoint();
+                self.sizes.forget(&self.volume_manifest(id)?.layers);
+                written_down
+            }
             _ => Ok(()),
         }
     }
@@ -284,21 +294,6 @@ impl Store {
         let catalogue = self.catalogue.lock();
         Ok(catalogue.volumes.get(&volume).ok_or_else(|| no_volume(volume))?.generation)
     }
-
-    fn layer_bytes(&self, id: LayerId) -> Result<u64> {
-        let dir = self.context.layer_dir(id);
-        let disk = &self.context.disk;
-        let names = match disk.list(&dir) {
-            Ok(names) => names,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-            Err(error) => return Err(Error::io("list", &dir, error)),
-        };
-        names.iter().try_fold(0, |sum, entry| {
-            let path = dir.join(&entry.name);
-            let bytes = disk.open(&path, false).and_then(|file| file.allocated_bytes());
-            Ok(sum + bytes.map_err(|error| Error::io("stat", &path, error))?)
-        })
-    }
 }
 
 impl VolumeEntry {
@@ -323,6 +318,7 @@ fn unreadable(id: VolumeId, fault: Option<String>) -> VolumeInfo {
         image: None,
         size_bytes: 0,
         allocated_bytes: 0,
+        used_bytes: 0,
         quota_bytes: None,
         created_unix_ms: 0,
         health: Health::Critical(fault.unwrap_or_default()),

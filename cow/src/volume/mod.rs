@@ -49,6 +49,10 @@ impl Stack {
     fn poisoned(&self) -> Option<&Arc<Layer>> {
         std::iter::once(&self.top).chain(&self.below).find(|layer| layer.is_poisoned())
     }
+
+    fn used_bytes(&self) -> u64 {
+        std::iter::once(&self.top).chain(&self.below).map(|layer| layer.used_bytes()).sum()
+    }
 }
 
 /// Whether a range holds blocks of its own or reads from below.
@@ -106,6 +110,13 @@ impl Volume {
     pub fn mapped_bytes(&self) -> u64 {
         let stack = self.stack();
         std::iter::once(&stack.top).chain(&stack.below).map(|layer| layer.mapped_blocks() * BLOCK_BYTES).sum()
+    }
+
+    /// Bytes of blocks that count for its quota: those mapped, and those overwritten or trimmed that were not given
+    /// back yet.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.stack().used_bytes()
     }
 
     /// Layers that it is made of; one more than the snapshots below it.
@@ -184,8 +195,7 @@ impl Volume {
         if quota == 0 {
             return Ok(());
         }
-        let used: u64 = std::iter::once(&stack.top).chain(&stack.below).map(|layer| layer.used_bytes()).sum();
-        if used + bytes.next_multiple_of(BLOCK_BYTES) <= quota {
+        if stack.used_bytes() + bytes.next_multiple_of(BLOCK_BYTES) <= quota {
             return Ok(());
         }
         Err(Error::new(Kind::NoSpace, format!("volume {}: its quota of {quota} bytes is used up", self.id)))
