@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::control::{self, Control, ControlSocket};
 use crate::exports::Directory;
 use crate::portal::{self, PortalConfig, Portals, VolumeExports};
-use crate::service::{self, Notifier, StopSignals};
+use crate::service::{self, Notifier, Scrubber, StopSignals};
 
 /// Longest wait for initiators to log out when asked to. They come back by themselves, and wait meanwhile.
 const LOGOUT_TIME_MAX: Duration = Duration::from_secs(1);
@@ -51,7 +51,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let notifier = Notifier::from_environment();
     let store = open_store(&config.store.path)?;
     let (portals, exports) = export(config, &store)?;
-    let control = Control::new(store.clone(), exports.clone(), &config.images)
+    let scrub = Scrubber::start(store.clone(), &config.scrub).context("cannot start the scrub")?;
+    let control = Control::new(store.clone(), exports.clone(), scrub.clone(), &config.images)
         .context("cannot read the golden images")?;
     create_parent(&config.control.socket)?;
     let socket = ControlSocket::bind(&config.control.socket)?;
@@ -73,6 +74,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let stopping = async {
         let _ = tokio::time::timeout(STOP_TIME_MAX, portals.stop(LOGOUT_TIME_MAX)).await;
         let _ = tokio::time::timeout(STOP_TIME_MAX, serving).await;
+        let ended = tokio::task::spawn_blocking(move || scrub.end());
+        let _ = tokio::time::timeout(STOP_TIME_MAX, ended).await;
         close(store).await
     };
     tokio::select! {

@@ -21,6 +21,9 @@ pub struct GoldenImage {
     pub name: String,
     /// Health.
     pub status: Health,
+    /// What stands behind a health that is not OK.
+    #[serde(default)]
+    pub status_reason: Option<String>,
     /// `Normal` once it can be used.
     pub state: String,
     /// When it was added.

@@ -9,6 +9,7 @@ mod list;
 mod name;
 mod progress;
 mod refusal;
+mod scrub;
 mod snapshot;
 mod status;
 mod time;
@@ -20,6 +21,7 @@ pub use list::{Collection, ListError, Page, page};
 pub use name::{NAME_BYTES_MAX, Name, NameError, nearest};
 pub use progress::{Phase, Progress};
 pub use refusal::{Code, Refusal};
+pub use scrub::{Finding, Scrub, ScrubPass, ScrubResult, ScrubState};
 pub use snapshot::{NewSnapshot, Snapshot};
 pub use status::{Capacity, DaemonStatus, VersionRange};
 pub use time::iso8601;
@@ -33,6 +35,8 @@ pub const OS_VOLUMES: &str = "/rest/os-volumes";
 pub const SNAPSHOTS: &str = "/rest/os-volume-snapshots";
 /// Path of the daemon's own status.
 pub const STATUS: &str = "/rest/osvol/status";
+/// Path of the scrub; `/start` and `/stop` are below it.
+pub const SCRUB: &str = "/rest/osvol/scrub";
 /// Path that tells which API versions are spoken.
 pub const VERSION: &str = "/rest/version";
 /// Media type of a stream of JSON values, one a line: progress, then the result.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Name;
+use crate::{Health, Name};
 
 /// A snapshot (`/rest/os-volumes/{id}/snapshots/{id}`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,11 @@ pub struct Snapshot {
     pub uri: String,
     /// The name, unique among the snapshots of its volume.
     pub name: String,
+    /// Health.
+    pub status: Health,
+    /// What stands behind a health that is not OK.
+    #[serde(default)]
+    pub status_reason: Option<String>,
     /// Path of its volume.
     pub volume_uri: String,
     /// Name of its volume.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Health, Portal};
+use crate::{Health, Portal, Scrub};
 
 /// `GET /rest/osvol/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub struct DaemonStatus {
     pub provisioned_bytes: u64,
     /// Sum of what volumes and images take in the store.
     pub allocated_bytes: u64,
+    /// How the scrub stands.
+    pub scrub: Scrub,
 }
 
 /// The file system under the store.

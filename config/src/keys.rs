@@ -48,6 +48,17 @@ pub const KEYS: &[Key] = &[
     Key { path: "images.size_max", default: "\"16TiB\"", about: "Largest disk that may be added" },
     Key { path: "images.concurrent_max", default: "4", about: "How many images may be added at a time" },
     Key {
+        path: "scrub.automatic",
+        default: "true",
+        about: "Whether passes of the scrub begin by themselves; `osvol scrub start` works either way",
+    },
+    Key { path: "scrub.pace", default: "\"16MiB\"", about: "Most that a scrub reads in a second" },
+    Key {
+        path: "scrub.interval",
+        default: "\"7d\"",
+        about: "From the end of a pass of the scrub to the beginning of the next",
+    },
+    Key {
         path: "log.level",
         default: "\"info\"",
         about: "error, warn, info, debug, trace, or a filter such as `info,osvold::portal=debug`",

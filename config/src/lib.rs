@@ -35,6 +35,8 @@ pub struct Config {
     pub iscsi: Iscsi,
     /// Adding golden images.
     pub images: Images,
+    /// Reading everything now and then, to find what has rotted.
+    pub scrub: Scrub,
     /// What is logged.
     pub log: Log,
 }
@@ -81,6 +83,18 @@ pub struct Images {
     pub concurrent_max: usize,
 }
 
+/// `[scrub]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Scrub {
+    /// Passes begin by themselves; otherwise only when somebody asks for one.
+    pub automatic: bool,
+    /// Most bytes that a pass reads in a second.
+    pub pace: Size,
+    /// From the end of a pass to the beginning of the next.
+    pub interval: Duration,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -122,6 +136,16 @@ impl Default for Images {
     }
 }
 
+impl Default for Scrub {
+    fn default() -> Self {
+        Self {
+            automatic: true,
+            pace: Size::from_bytes(16 << 20),
+            interval: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { level: "info".to_owned() }
@@ -157,7 +181,9 @@ impl Config {
         }
         at_least_one("images.convert_time_max", self.images.convert_time_max.as_std().as_secs(), "1s")?;
         at_least_one("images.size_max", self.images.size_max.bytes(), "a size above zero")?;
-        at_least_one("images.concurrent_max", self.images.concurrent_max as u64, "1 or more")
+        at_least_one("images.concurrent_max", self.images.concurrent_max as u64, "1 or more")?;
+        at_least_one("scrub.pace", self.scrub.pace.bytes(), "a size above zero, read in a second")?;
+        at_least_one("scrub.interval", self.scrub.interval.as_std().as_secs(), "1s or longer")
     }
 }
 

@@ -94,6 +94,8 @@ fn a_value_out_of_range_names_its_line_and_what_would_be_right() {
         ("[images]\nconvert_time_max = \"0s\"\n", 2, "1s"),
         ("[images]\nconcurrent_max = 0\n", 2, "1 or more"),
         ("[images]\nqemu_img = \"\"\n", 2, "empty"),
+        ("[scrub]\npace = \"0\"\n", 2, "above zero"),
+        ("[scrub]\ninterval = \"0s\"\n", 2, "1s"),
     ] {
         let (at, message) = fault(text);
         assert_eq!(at, line, "{text}: {message}");

@@ -21,6 +21,8 @@ use crate::{
 
 /// Blocks of a volume that are looked up at a time.
 const WINDOW_BLOCKS: u64 = 1 << 14;
+/// What each image, volume and snapshot counts for the pace beside its data: it is opened, and its map is read.
+const OPENING_BYTES: u64 = 64 << 10;
 /// The block behind the last one that a layer can have.
 const END: u64 = 1 << 32;
 
@@ -74,6 +76,8 @@ pub struct Rotten {
 pub struct ScrubProgress {
     /// Bytes that were read in this pass.
     pub done_bytes: u64,
+    /// What this step counts for the pace: the bytes that it read, and something for all that it opened.
+    pub spent_bytes: u64,
     /// Images, volumes and snapshots that are done, and how many there were at the start.
     pub done: usize,
     /// See `done`.
@@ -115,6 +119,7 @@ struct Cursor {
 /// What is left of a step.
 struct Step {
     budget: u64,
+    spent: u64,
     rotten: Vec<Rotten>,
 }
 
@@ -138,26 +143,29 @@ impl Scrub {
 
     /// Reads about `budget_bytes`, at least one chunk or record. Waits for the disk: call it where that is allowed.
     pub fn step(&mut self, budget_bytes: u64) -> ScrubProgress {
-        let mut step = Step { budget: budget_bytes.max(1), rotten: Vec::new() };
+        let mut step = Step { budget: budget_bytes.max(1), spent: 0, rotten: Vec::new() };
         while let Some(whose) = self.todo.front().copied() {
+            if step.budget == 0 {
+                break;
+            }
             let done = match whose {
                 Scrubbed::Image(id) => self.image(id, &mut step),
                 Scrubbed::Volume(id) => self.volume(id, &mut step),
                 Scrubbed::Snapshot(id) => self.snapshot(id, &mut step),
             };
             match done {
-                Ok(true) => self.next(whose),
+                Ok(true) => {}
                 Ok(false) => break,
                 // Removed meanwhile: nothing is left to scrub.
-                Err(error) if error.kind() == Kind::NotFound => self.next(whose),
-                Err(error) => {
-                    self.rotten(&mut step, whose, 0, &error.to_string());
-                    self.next(whose);
-                }
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => self.rotten(&mut step, whose, 0, &error.to_string()),
             }
+            self.next(whose);
+            step.spend(OPENING_BYTES);
         }
         ScrubProgress {
             done_bytes: self.done_bytes,
+            spent_bytes: step.spent,
             done: self.total - self.todo.len(),
             total: self.total,
             finished: self.todo.is_empty(),
@@ -321,7 +329,14 @@ impl Scrub {
 
     fn spend(&mut self, step: &mut Step, bytes: u64) {
         self.done_bytes += bytes;
-        step.budget = step.budget.saturating_sub(bytes);
+        step.spend(bytes);
+    }
+}
+
+impl Step {
+    fn spend(&mut self, bytes: u64) {
+        self.spent += bytes;
+        self.budget = self.budget.saturating_sub(bytes);
     }
 }
 

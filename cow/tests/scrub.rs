@@ -151,6 +151,27 @@ fn a_rotten_chunk_makes_its_image_and_all_on_it_critical_and_is_never_served() {
 }
 
 #[test]
+fn volumes_without_data_count_for_the_pace() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let image = import(&store);
+    for number in 0..40 {
+        clone(&store, &format!("v{number}"), image);
+    }
+    let mut scrub = Scrub::new(&store).unwrap();
+    let (mut steps, mut spent) = (0, 0);
+    loop {
+        let progress = scrub.step(512 << 10);
+        (steps, spent) = (steps + 1, spent + progress.spent_bytes);
+        if progress.finished {
+            break;
+        }
+    }
+    assert!(steps >= 5, "{steps} steps over 40 volumes");
+    assert!(spent > 40 << 14, "{spent}");
+}
+
+#[test]
 fn what_is_removed_or_cannot_be_opened_does_not_stop_the_pass() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -163,6 +184,7 @@ fn what_is_removed_or_cannot_be_opened_does_not_stop_the_pass() {
     let mut scrub = Scrub::new(&store).unwrap();
     // The image is done, and the first volume is open.
     while scrub.step(4096).done < 1 {}
+    scrub.step(1);
     store.remove_volume(ids[0]).unwrap();
     rot(&dir.path().join("layers"), "ckpt-0000000000000001", 50);
     let progress = scrub.step(1 << 30);

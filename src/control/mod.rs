@@ -1,6 +1,6 @@
 //! The control API: HTTP/1.1 and JSON on a Unix socket, in Image Streamer's style.
 //!
-//! A request goes `peer` (may this process ask at all?) → `routes` → `images`, `volumes` or `status` (decide and do)
+//! A request goes `peer` (may this process ask at all?) → `routes` → `images`, `volumes`, `snapshots`, `scrub` or `status` (decide and do)
 //! → `resources` (what the store knows, as JSON). Every refusal is an [`api::Refusal`].
 
 mod answer;
@@ -12,6 +12,7 @@ mod peer;
 pub(crate) mod refusals;
 mod resources;
 mod routes;
+mod scrub;
 mod snapshots;
 mod socket;
 mod state;

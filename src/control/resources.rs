@@ -15,13 +15,15 @@ pub(super) fn image_uri(id: ImageId) -> String {
 
 pub(super) fn image(info: ImageInfo) -> GoldenImage {
     let created = iso8601(info.created_unix_ms);
+    let (status, status_reason) = health(info.health);
     GoldenImage {
         kind: GoldenImage::KIND.to_owned(),
         category: GoldenImage::CATEGORY.to_owned(),
         id: info.id.to_string(),
         uri: image_uri(info.id),
         name: info.name,
-        status: Health::OK,
+        status,
+        status_reason,
         state: "Normal".to_owned(),
         modified: created.clone(),
         created,

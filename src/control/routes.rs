@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 
 use super::answer::Refused;
 use super::state::Control;
-use super::{images, peer, snapshots, status, volumes};
+use super::{images, peer, scrub, snapshots, status, volumes};
 
 /// Largest body that is read into memory. Uploads are streamed and have a limit of their own.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -21,6 +21,9 @@ pub fn router(control: Arc<Control>) -> Router {
     Router::new()
         .route(api::VERSION, get(status::version))
         .route(api::STATUS, get(status::status))
+        .route(api::SCRUB, get(scrub::show))
+        .route("/rest/osvol/scrub/start", post(scrub::start))
+        .route("/rest/osvol/scrub/stop", post(scrub::stop))
         .route(api::GOLDEN_IMAGES, get(images::list).post(images::add))
         .route("/rest/golden-images/{id}", get(images::show).delete(images::remove))
         .route(api::OS_VOLUMES, get(volumes::list).post(volumes::create))

@@ -1,8 +1,9 @@
 //! `/rest/os-volumes/{id}/snapshots` and `/rest/os-volume-snapshots`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::{Code, NewSnapshot, Page, Refusal, Snapshot, iso8601, page};
+use api::{Code, Health, NewSnapshot, Page, Refusal, Snapshot, iso8601, page};
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -15,6 +16,7 @@ use super::exports::Withdrawal;
 use super::refusals;
 use super::state::Control;
 use super::volumes::{ForceQuery, in_use};
+use crate::service::Scrubber;
 
 impl Control {
     /// Snapshots of one volume, by time.
@@ -54,14 +56,17 @@ impl Control {
     }
 }
 
-pub(super) fn resource(info: SnapshotInfo, volume: &VolumeInfo) -> Snapshot {
+pub(super) fn resource(info: SnapshotInfo, volume: &VolumeInfo, scrub: &Scrubber) -> Snapshot {
     let volume_uri = format!("{}/{}", api::OS_VOLUMES, volume.id);
+    let status_reason = scrub.damage_of(Snapshot::CATEGORY, &info.id.to_string());
     Snapshot {
         kind: Snapshot::KIND.to_owned(),
         category: Snapshot::CATEGORY.to_owned(),
         id: info.id.to_string(),
         uri: format!("{volume_uri}/snapshots/{}", info.id),
         name: info.name,
+        status: if status_reason.is_some() { Health::Critical } else { Health::OK },
+        status_reason,
         volume_uri,
         volume_name: volume.name.clone(),
         size: info.size_bytes,
@@ -95,9 +100,11 @@ pub(super) async fn list_all(
 ) -> Answer {
     let Query(query) = query?;
     let (snapshots, volumes) = control.blocking(|store| (store.snapshots(), store.volumes())).await?;
+    let volumes: HashMap<VolumeId, VolumeInfo> =
+        volumes.into_iter().map(|volume| (volume.id, volume)).collect();
     let resources = snapshots.into_iter().filter_map(|info| {
-        let volume = volumes.iter().find(|volume| Some(volume.id) == info.volume)?;
-        Some(resource(info, volume))
+        let volume = volumes.get(&info.volume?)?;
+        Some(resource(info, volume, &control.scrub))
     });
     collection(&query, api::SNAPSHOTS, resources.collect())
 }
@@ -111,7 +118,8 @@ pub(super) async fn list(
     let volume = control.find_volume(&id).await?;
     let snapshots = control.snapshots_of(volume.id).await?;
     let uri = format!("{}/{}/snapshots", api::OS_VOLUMES, volume.id);
-    collection(&query, &uri, snapshots.into_iter().map(|info| resource(info, &volume)).collect())
+    let resources = snapshots.into_iter().map(|info| resource(info, &volume, &control.scrub));
+    collection(&query, &uri, resources.collect())
 }
 
 pub(super) async fn show(
@@ -120,7 +128,7 @@ pub(super) async fn show(
 ) -> Answer {
     let volume = control.find_volume(&id).await?;
     let snapshot = control.find_snapshot(&volume, &snapshot).await?;
-    Ok(json(StatusCode::OK, &resource(snapshot, &volume)))
+    Ok(json(StatusCode::OK, &resource(snapshot, &volume, &control.scrub)))
 }
 
 /// Takes a snapshot, whether or not somebody is logged in.
@@ -135,7 +143,7 @@ pub(super) async fn create(
     let taken = control.blocking(move |store| store.snapshot(volume.id, &name)).await?;
     let taken = taken.map_err(|error| refusals::of_store(&error))?;
     tracing::info!(volume = volume.name, snapshot = taken.name, "snapshot taken");
-    let snapshot = resource(taken, &volume);
+    let snapshot = resource(taken, &volume, &control.scrub);
     let location = [(header::LOCATION, snapshot.uri.clone())];
     Ok((location, json(StatusCode::CREATED, &snapshot)).into_response())
 }

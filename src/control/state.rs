@@ -10,6 +10,7 @@ use super::known::KnownImages;
 use super::names::Names;
 use super::refusals;
 use crate::images::Importer;
+use crate::service::Scrubber;
 
 /// The daemon as the control API sees it.
 pub struct Control {
@@ -18,6 +19,7 @@ pub struct Control {
     pub(super) importer: Arc<Importer>,
     pub(super) names: Names,
     pub(super) known: Arc<KnownImages>,
+    pub(super) scrub: Arc<Scrubber>,
     pub(super) since: Instant,
 }
 
@@ -29,13 +31,14 @@ impl Control {
     pub fn new(
         store: Arc<Store>,
         exports: Arc<dyn Exports>,
+        scrub: Arc<Scrubber>,
         images: &config::Images,
     ) -> cow::Result<Arc<Self>> {
         let names = Names::new(&store.volumes());
         let known = Arc::new(KnownImages::new(&store.images()?));
         let added = known.clone();
         let importer = Importer::new(store.clone(), images, Box::new(move |image| added.add(image)));
-        Ok(Arc::new(Self { store, exports, importer, names, known, since: Instant::now() }))
+        Ok(Arc::new(Self { store, exports, importer, names, known, scrub, since: Instant::now() }))
     }
 
     /// Asks the store on a thread that may wait for the disk.

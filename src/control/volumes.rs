@@ -104,7 +104,8 @@ pub(super) async fn show(State(control): State<Arc<Control>>, Path(id): Path<Str
 pub(super) async fn storage(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
     let info = control.find_volume(&id).await?;
     let snapshots = control.snapshots_of(info.id).await?;
-    let snapshots = snapshots.into_iter().map(|snapshot| snapshots::resource(snapshot, &info)).collect();
+    let resource = |snapshot| snapshots::resource(snapshot, &info, &control.scrub);
+    let snapshots = snapshots.into_iter().map(resource).collect();
     let volume = control.volume_resource(info);
     let storage = VolumeStorage {
         name: volume.name,

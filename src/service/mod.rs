@@ -1,13 +1,15 @@
-//! Living as a service: logs that journald understands, readiness, the signals to stop, and the store's upkeep.
+//! Living as a service: logs that journald understands, readiness, the signals to stop, the store's upkeep, and the scrub.
 
 mod logs;
 mod notify;
 mod reach;
+mod scrub;
 mod signals;
 mod upkeep;
 
 pub use logs::init as init_logs;
 pub use notify::Notifier;
 pub use reach::told_addresses;
+pub use scrub::Scrubber;
 pub use signals::StopSignals;
 pub use upkeep::upkeep;

@@ -33,6 +33,9 @@ pub(crate) enum Command {
     Snapshot(SnapshotCommand),
     /// Shows how the daemon and its store are.
     Status,
+    /// The scrub, which reads everything in turn to find what has rotted.
+    #[command(subcommand)]
+    Scrub(ScrubCommand),
     /// A store whose daemon is stopped: checks it, reads it, repairs it, without the daemon and its catalogue.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -124,6 +127,16 @@ pub(crate) enum VolumeCommand {
         #[arg(long)]
         force: bool,
     },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum ScrubCommand {
+    /// Shows how far the pass is, what the last one found, and all places that are known to be damaged.
+    Status,
+    /// Begins a pass now.
+    Start,
+    /// Ends the pass that runs. The next one begins from the start.
+    Stop,
 }
 
 #[derive(Debug, Subcommand)]

@@ -45,6 +45,7 @@ fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         Command::Volume(command) => commands::volume::run(command, &client, output),
         Command::Snapshot(command) => commands::snapshot::run(command, &client, output),
         Command::Status => commands::status::run(&client, output),
+        Command::Scrub(command) => commands::scrub::run(*command, &client, output),
         Command::Store(command) => commands::store::run(command, output),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { directory } => generate::man(directory),

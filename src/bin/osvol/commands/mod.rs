@@ -1,6 +1,7 @@
 //! The commands.
 
 pub(crate) mod image;
+pub(crate) mod scrub;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod store;
@@ -24,6 +25,19 @@ fn counted(count: u64, what: &str) -> String {
     match count {
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),
+    }
+}
+
+/// `3 d 4 h`, `5 min`: the two largest units.
+fn time(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, 0) => format!("{hours} h"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        (_, 0, _) => format!("{days} d"),
+        _ => format!("{days} d {hours} h"),
     }
 }
 
