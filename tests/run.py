@@ -65,6 +65,7 @@ def stages(which):
         Stage("build", cargo("build", "--release", "--workspace", "--locked"), 900),
         Stage("clients", ["tests/clients.py"]),
         Stage("refusals", ["tests/refusals.py"]),
+        Stage("images", ["tests/images.py"]),
         Stage("clone-time", ["tests/clone_time.py", "--check"]),
         Stage("kills", ["tests/kills.py"]),
         Stage("conformance", ["tests/conformance.py"], 900),

@@ -4,6 +4,7 @@
 //! `/rest/os-volumes`), so that its clients can read them. Fields that it lacked stand beside them in the same style.
 //! This crate does no I/O and reads no clock.
 
+mod format;
 mod image;
 mod list;
 mod name;
@@ -16,6 +17,7 @@ mod time;
 pub mod upload;
 mod volume;
 
+pub use format::{BadFormat, ImageFormat};
 pub use image::GoldenImage;
 pub use list::{Collection, ListError, Page, page};
 pub use name::{NAME_BYTES_MAX, Name, NameError, nearest};

@@ -10,6 +10,8 @@ use crate::{GoldenImage, Refusal};
 pub enum Phase {
     /// The client sends the file.
     Uploading,
+    /// A compressed file is unpacked.
+    Unpacking,
     /// The file's own structure is checked.
     Checking,
     /// The file is turned into a raw disk.
@@ -25,6 +27,7 @@ impl std::fmt::Display for Phase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Uploading => "uploading",
+            Self::Unpacking => "unpacking",
             Self::Checking => "checking",
             Self::Converting => "converting",
             Self::Sealing => "sealing",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Code, GoldenImage, NDJSON, Name, Page, Phase, Progress, Refusal, page, upload};
+use api::{Code, GoldenImage, ImageFormat, NDJSON, Name, Page, Phase, Progress, Refusal, page, upload};
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::answer::{Answer, Refused, json};
 use super::state::Control;
 use super::{refusals, resources};
-use crate::images::{AddImage, BodyFraming, RequestedFormat, Step};
+use crate::images::{AddImage, BodyFraming, Step};
 
 /// How often a client hears of progress at most.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -123,15 +123,10 @@ fn exists(name: &Name) -> Refusal {
 fn request(query: &UploadQuery, content_type: &str) -> Result<AddImage, Refusal> {
     let name = Name::parse(&query.name)
         .map_err(|error| Refusal::new(Code::InvalidValue, error.to_string()).source("name"))?;
-    let format = match query.format.as_deref().unwrap_or("auto") {
-        "auto" => RequestedFormat::Auto,
-        "raw" => RequestedFormat::Raw,
-        "qcow2" => RequestedFormat::Qcow2,
-        other => {
-            let message = format!("the format {other:?} is not known; auto, raw and qcow2 are");
-            return Err(Refusal::new(Code::InvalidValue, message).source("format"));
-        }
-    };
+    let format = query.format.as_deref().map_or(Ok(ImageFormat::Auto), str::parse);
+    let format = format.map_err(|error: api::BadFormat| {
+        Refusal::new(Code::InvalidValue, error.to_string()).source("format")
+    })?;
     let framing = match content_type.split(';').next().unwrap_or_default().trim() {
         upload::MEDIA_TYPE => BodyFraming::Extents,
         "application/octet-stream" => BodyFraming::Plain,

@@ -4,18 +4,21 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use api::{Code, Name, Phase, Refusal};
+use api::{Code, ImageFormat, Name, Phase, Refusal};
 use axum::body::Body;
 use bytes::Bytes;
 use cow::{ImageInfo, Import, Store};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::qcow2::{self, HEADER_BYTES};
+use super::inspect::inspect;
+use super::landing::{self, Aside, Landed};
 use super::qemu_img::QemuImg;
-use super::staging::{BodyFraming, RequestedFormat, Staged, Staging, cut_off, read_head};
+use super::sniff::{DiskFormat, Packing};
+use super::staging::{BodyFraming, Staging, cut_off};
+use super::unpack::Unpack;
 use crate::control::refusals;
 
 /// Parts of the body that wait for the disk, each as long as the connection's read buffer.
@@ -30,7 +33,7 @@ pub struct AddImage {
     /// Name of the image to be.
     pub name: Name,
     /// What the client says the file is.
-    pub format: RequestedFormat,
+    pub format: ImageFormat,
     /// How the body carries it.
     pub framing: BodyFraming,
 }
@@ -73,19 +76,28 @@ impl Importer {
         steps: &watch::Sender<Step>,
     ) -> Result<ImageInfo, Refusal> {
         let _running = self.running.acquire().await.map_err(|_| refusals::stopping())?;
-        let staged = self.receive(request, body).await?;
-        let (import, format) = match staged {
-            Staged::Raw(import) => (import, "raw"),
-            Staged::Qcow2 { import, file, file_bytes } => {
-                self.convert(&import, &file, file_bytes, steps).await?;
-                (import, "qcow2")
+        let (import, landed) = self.receive(request, body).await?;
+        let deadline = Instant::now() + self.convert_time_max;
+        let (import, landed, packing) = match landed {
+            Landed::Packed(packing, file) => {
+                let (import, landed) = self.unpack(import, (packing, file), deadline, steps).await?;
+                (import, landed, Some(packing))
             }
+            landed => (import, landed, None),
         };
-        self.seal(import, format, steps).await
+        let format = match landed {
+            Landed::Raw(format) => format,
+            Landed::Disk(format, file) => {
+                self.convert(&import, (format, &file), deadline, steps).await?;
+                format.format()
+            }
+            Landed::Packed(..) => return Err(refusals::internal("unpacking", &"it was packed twice")),
+        };
+        self.seal(import, source_format(format, packing), steps).await
     }
 
     /// Stages the body. The disk is written on a thread that may wait.
-    async fn receive(&self, request: &AddImage, mut body: Body) -> Result<Staged, Refusal> {
+    async fn receive(&self, request: &AddImage, mut body: Body) -> Result<(Import, Landed), Refusal> {
         let (store, request, size_max) = (self.store.clone(), request.clone(), self.size_max);
         let (parts, mut waiting) = mpsc::channel::<Part>(PARTS_WAITING_MAX);
         let writer = tokio::task::spawn_blocking(move || {
@@ -119,48 +131,66 @@ impl Importer {
         }
     }
 
-    /// Turns a staged qcow2 file into the import's raw disk.
+    /// Takes what is packed out of its packing. The disk is written on a thread that may wait.
+    async fn unpack(
+        &self,
+        import: Import,
+        (packing, file): (Packing, Aside),
+        deadline: Instant,
+        steps: &watch::Sender<Step>,
+    ) -> Result<(Import, Landed), Refusal> {
+        let cancelled = CancelOnDrop::default();
+        let (steps, flag, packed_bytes) = (steps.clone(), cancelled.0.clone(), file.bytes);
+        steps.send_replace((Phase::Unpacking, 0, packed_bytes));
+        let unpack = Unpack { import, packing, file, size_max: self.size_max, deadline };
+        let unpacking = tokio::task::spawn_blocking(move || {
+            unpack.run(|done| {
+                steps.send_replace((Phase::Unpacking, done, packed_bytes));
+                !flag.load(Ordering::Relaxed)
+            })
+        });
+        unpacking.await.map_err(|error| refusals::internal("unpacking the image", &error))?
+    }
+
+    /// Turns a staged file of a disk format into the import's raw disk.
     async fn convert(
         &self,
         import: &Import,
-        file: &std::path::Path,
-        file_bytes: u64,
+        (format, file): (DiskFormat, &Aside),
+        deadline: Instant,
         steps: &watch::Sender<Step>,
     ) -> Result<(), Refusal> {
-        let header = read_head(file, HEADER_BYTES)
-            .map_err(|error| refusals::of_io("read the staged upload", &error))?;
-        let disk_bytes = qcow2::inspect(&header)
-            .map_err(|error| Refusal::new(Code::BadImage, error.to_string()).action(error.action()))?;
+        steps.send_replace((Phase::Checking, 0, 0));
+        let disk_bytes = inspect(format, &landing::open(&file.path)?, file.bytes)?;
         if disk_bytes > self.size_max {
             let message = format!("the disk has {disk_bytes} bytes, more than the {} allowed", self.size_max);
             return Err(Refusal::new(Code::TooLarge, message)
                 .action("raise images.size_max in osvold's configuration"));
         }
-        let qemu_img = QemuImg::new(&self.qemu_img, self.convert_time_max);
-        steps.send_replace((Phase::Checking, 0, 0));
-        qemu_img.info(file).await?;
-        qemu_img.check(file, file_bytes).await?;
+        let qemu_img = QemuImg::new(&self.qemu_img, format, deadline, self.convert_time_max);
+        qemu_img.info(&file.path, disk_bytes).await?;
+        qemu_img.check(&file.path, file.bytes).await?;
         steps.send_replace((Phase::Converting, 0, disk_bytes));
         let progress = |thousandths: u64| {
             let done = u128::from(disk_bytes) * u128::from(thousandths) / 1000;
             steps.send_replace((Phase::Converting, u64::try_from(done).unwrap_or(disk_bytes), disk_bytes));
         };
-        qemu_img.convert(file, &import.path(), progress).await?;
+        qemu_img.convert(&file.path, &import.path(), progress).await?;
         // Its space is needed no more, and sealing may take a while.
-        std::fs::remove_file(file).map_err(|error| refusals::of_io("remove the staged upload", &error))
+        std::fs::remove_file(&file.path).map_err(|error| refusals::of_io("remove the staged upload", &error))
     }
 
     /// Hashes it, makes it durable, and gives it its place.
     async fn seal(
         self: &Arc<Self>,
         import: Import,
-        format: &'static str,
+        format: String,
         steps: &watch::Sender<Step>,
     ) -> Result<ImageInfo, Refusal> {
         let cancelled = CancelOnDrop::default();
         let (importer, steps, flag) = (self.clone(), steps.clone(), cancelled.0.clone());
         let sealing = tokio::task::spawn_blocking(move || {
-            let sealed = importer.store.finish_import(import, format, &mut |done, total| {
+            let sealed = importer.store.finish_import(import, &format, &mut |done, total| {
                 steps.send_replace((Phase::Sealing, done, total));
                 match flag.load(Ordering::Relaxed) {
                     true => ControlFlow::Break(()),
@@ -171,6 +201,14 @@ impl Importer {
         });
         let sealed = sealing.await.map_err(|error| refusals::internal("sealing the image", &error))?;
         sealed.map_err(|error| refusals::of_image(&error))
+    }
+}
+
+/// What an image was made of, as its record tells: `qcow2`, `raw+gzip`.
+fn source_format(format: ImageFormat, packing: Option<Packing>) -> String {
+    match packing {
+        Some(packing) => format!("{format}+{}", packing.name()),
+        None => format.name().to_owned(),
     }
 }
 

@@ -1,20 +1,24 @@
 //! Adding golden images: a stream of bytes in, a golden image in the store out, or nothing at all.
 //!
 //! ```text
-//!   body ──► staging (raw, or a qcow2 file aside) ──► inspect ──► check ──► convert ──► seal ──► golden image
-//!                                                     └────── qcow2 only ───────┘
+//!   body ─► staging ─► landing ─┬─ raw disk, fixed VHD ──────────────────────────────────► seal ─► golden image
+//!                         ▲     ├─ qcow2, vmdk, vhdx, vhd aside ─► inspect ─► check ─► convert ──┘
+//!                         │     └─ gzip, xz, zstd, zip aside ─► unpack
+//!                         └───────────────────────────────────────┘ once
 //! ```
 //!
-//! The daemon never opens a path that a client names: the bytes come through the socket. A qcow2 file is not trusted
+//! The daemon never opens a path that a client names: the bytes come through the socket. A file is not trusted
 //! either: its header is read here, and one that names any other file is refused before `qemu-img` sees it.
 //! Whatever happens on the way, dropping the [`cow::Import`] removes all of it.
 
 mod add;
-mod qcow2;
+mod inspect;
+mod landing;
 mod qemu_img;
 mod sniff;
 mod staging;
+mod unpack;
 
 pub(crate) use add::Step;
 pub use add::{AddImage, Added, Importer};
-pub use staging::{BodyFraming, RequestedFormat};
+pub use staging::BodyFraming;

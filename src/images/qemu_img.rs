@@ -1,6 +1,8 @@
 //! `qemu-img` as a helper: explicit formats, no shell, bounded in time, memory and output, killed when it is not
 //! wanted any more.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use super::sniff::DiskFormat;
 use crate::control::refusals;
 
 /// Most of its complaints that are kept.
@@ -27,6 +30,7 @@ const ADDRESS_SPACE_BYTES_MAX: u64 = 4 << 30;
 #[derive(Debug, Clone)]
 pub(super) struct QemuImg {
     program: PathBuf,
+    format: DiskFormat,
     time_max: Duration,
     deadline: Instant,
 }
@@ -58,54 +62,65 @@ struct Extent {
 }
 
 impl QemuImg {
-    pub(super) fn new(program: &Path, time_max: Duration) -> Self {
-        Self { program: program.to_owned(), time_max, deadline: Instant::now() + time_max }
+    pub(super) fn new(
+        program: &Path,
+        format: DiskFormat,
+        deadline: std::time::Instant,
+        time_max: Duration,
+    ) -> Self {
+        Self { program: program.to_owned(), format, time_max, deadline: deadline.into() }
     }
 
-    /// Size of the disk, once it is sure that the file stands alone.
-    pub(super) async fn info(&self, file: &Path) -> Result<u64, Refusal> {
+    /// Makes sure that it sees what the header says: a disk of this size in a file that stands alone.
+    pub(super) async fn info(&self, file: &Path, disk_bytes: u64) -> Result<(), Refusal> {
         let mut json = Vec::new();
-        let run = self.run(file, &["info", "--output=json", "-f", "qcow2"], &[], |line| {
+        let run = self.run(file, &["info", "--output=json"], None, |line| {
             if json.len() < 1 << 20 {
                 json.extend_from_slice(line);
             }
         });
         let done = run.await?;
         if !done.status.success() {
-            return Err(damaged(&done.stderr));
+            return Err(self.damaged(&done.stderr));
         }
         let info: Info = serde_json::from_slice(&json).map_err(|error| {
             Refusal::new(Code::Internal, "qemu-img info cannot be understood").details(error.to_string())
         })?;
-        let data_file = info.format_specific.is_some_and(|specific| specific.data.contains_key("data-file"));
-        match info {
-            Info { backing_filename: None, .. } if !data_file && info.format == "qcow2" => {
-                Ok(info.virtual_size)
-            }
-            _ => Err(Refusal::new(
+        if !info.stands_alone() || info.format != driver(self.format) {
+            return Err(Refusal::new(
                 Code::BadImage,
-                "the qcow2 file needs another file; only images that stand alone are taken",
-            )),
+                format!(
+                    "the {} file needs another file; only images that stand alone are taken",
+                    self.format.name()
+                ),
+            ));
+        }
+        match info.virtual_size == disk_bytes {
+            true => Ok(()),
+            false => Err(self.damaged(&format!(
+                "its header says {disk_bytes} bytes, qemu-img reads {}",
+                info.virtual_size
+            ))),
         }
     }
 
     /// Checks the file's own structure, and that no data lies past its end.
     pub(super) async fn check(&self, file: &Path, file_bytes: u64) -> Result<(), Refusal> {
-        let done = self.run(file, &["check", "-q", "-f", "qcow2"], &[], |_| ()).await?;
-        // 0: consistent. 3: leaked clusters, which waste space and harm nothing.
-        if !matches!(done.status.code(), Some(0 | 3)) {
-            return Err(damaged(&done.stderr));
+        let done = self.run(file, &["check", "-q"], None, |_| ()).await?;
+        // 0: consistent. 3: leaked clusters, which waste space and harm nothing. 63: this format has no check.
+        if !matches!(done.status.code(), Some(0 | 3 | 63)) {
+            return Err(self.damaged(&done.stderr));
         }
         let mut data_end = 0;
-        let run = self.run(file, &["map", "--output=json", "-f", "qcow2"], &[], |line| {
+        let run = self.run(file, &["map", "--output=json"], None, |line| {
             data_end = data_end.max(extent_end(line));
         });
         let done = run.await?;
         if !done.status.success() {
-            return Err(damaged(&done.stderr));
+            return Err(self.damaged(&done.stderr));
         }
         match data_end > file_bytes {
-            true => Err(damaged(&format!(
+            true => Err(self.damaged(&format!(
                 "data is expected up to byte {data_end}, the file has {file_bytes} bytes"
             ))),
             false => Ok(()),
@@ -119,23 +134,23 @@ impl QemuImg {
         raw: &Path,
         mut progress: impl FnMut(u64),
     ) -> Result<(), Refusal> {
-        let options = ["convert", "-p", "-f", "qcow2", "-O", "raw"];
-        let done = self.run(file, &options, &[raw], |line| progress(thousandths(line))).await?;
+        let options = ["convert", "-p", "-O", "raw"];
+        let done = self.run(file, &options, Some(raw), |line| progress(thousandths(line))).await?;
         match done.status.success() {
             true => Ok(()),
-            false => Err(damaged(&done.stderr)),
+            false => Err(self.damaged(&done.stderr)),
         }
     }
 
-    /// Runs it on a file whose path starts with `/`, which no protocol prefix does.
+    /// Runs it on a file. What that is is said in options, so that nothing in its name can mean anything.
     async fn run(
         &self,
         file: &Path,
         options: &[&str],
-        more_files: &[&Path],
+        output: Option<&Path>,
         mut line: impl FnMut(&[u8]),
     ) -> Result<Done, Refusal> {
-        let mut child = self.spawn(file, options, more_files)?;
+        let mut child = self.spawn(file, options, output)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let work = async {
             let (_, stderr) = tokio::join!(read_lines(stdout, &mut line), read_some(stderr));
@@ -147,9 +162,9 @@ impl QemuImg {
         }
     }
 
-    fn spawn(&self, file: &Path, options: &[&str], more_files: &[&Path]) -> Result<Child, Refusal> {
+    fn spawn(&self, file: &Path, options: &[&str], output: Option<&Path>) -> Result<Child, Refusal> {
         let mut command = Command::new(&self.program);
-        command.args(options).arg(file).args(more_files);
+        command.args(options).arg("--image-opts").arg(image_options(self.format, file)).args(output);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/local/bin:/usr/bin:/bin");
         let child = command.spawn().map_err(|error| self.cannot_start(&error))?;
@@ -164,14 +179,28 @@ impl QemuImg {
     fn cannot_start(&self, error: &std::io::Error) -> Refusal {
         match error.kind() {
             std::io::ErrorKind::NotFound => {
-                let message =
-                    format!("{} is not installed; it is needed to read qcow2 images", self.program.display());
+                let message = format!(
+                    "{} is not installed; it is needed to read {} images",
+                    self.program.display(),
+                    self.format.name()
+                );
                 Refusal::new(Code::MissingTool, message)
                     .action("install the package qemu-utils (Debian, Ubuntu) or qemu-img (Fedora, RHEL)")
                     .action("or convert the image to raw elsewhere")
             }
             _ => refusals::of_io(&format!("start {}", self.program.display()), error),
         }
+    }
+
+    /// A file that qemu-img cannot read, or a disk that it cannot write.
+    fn damaged(&self, stderr: &str) -> Refusal {
+        if stderr.contains("No space left on device") || stderr.contains("File too large") {
+            return refusals::no_space().details(stderr.trim());
+        }
+        let name = self.format.name();
+        Refusal::new(Code::BadImage, format!("the {name} file is damaged or truncated; nothing was added"))
+            .details(stderr.trim().lines().take(COMPLAINTS_MAX).collect::<Vec<_>>().join("\n"))
+            .action("get the file again, or check it with qemu-img check")
     }
 
     fn timed_out(&self) -> Refusal {
@@ -188,14 +217,39 @@ struct Done {
     stderr: String,
 }
 
-/// A file that qemu-img cannot read, or a disk that it cannot write.
-fn damaged(stderr: &str) -> Refusal {
-    if stderr.contains("No space left on device") || stderr.contains("File too large") {
-        return refusals::no_space().details(stderr.trim());
+impl Info {
+    /// No backing file, no data file, and no more extents than itself.
+    fn stands_alone(&self) -> bool {
+        let data = self.format_specific.as_ref().map(|specific| &specific.data);
+        let extents = data.and_then(|data| data.get("extents")).and_then(serde_json::Value::as_array);
+        self.backing_filename.is_none()
+            && data.is_none_or(|data| !data.contains_key("data-file"))
+            && extents.is_none_or(|extents| extents.len() <= 1)
     }
-    Refusal::new(Code::BadImage, "the qcow2 file is damaged or truncated; nothing was added")
-        .details(stderr.trim().lines().take(COMPLAINTS_MAX).collect::<Vec<_>>().join("\n"))
-        .action("get the file again, or check it with qemu-img check")
+}
+
+/// QEMU's name of a format's driver.
+fn driver(format: DiskFormat) -> &'static str {
+    match format {
+        DiskFormat::Qcow2 => "qcow2",
+        DiskFormat::Vmdk => "vmdk",
+        DiskFormat::Vhdx => "vhdx",
+        DiskFormat::Vhd => "vpc",
+    }
+}
+
+/// The file as options (qemu-img(1), `--image-opts`): a comma in a value is written twice.
+fn image_options(format: DiskFormat, file: &Path) -> OsString {
+    let mut options = OsString::from(format!("driver={}", driver(format)));
+    if format == DiskFormat::Vhd {
+        // The size that its footer says, and not the one that its geometry comes to.
+        options.push(",force_size_calc=current_size");
+    }
+    options.push(",read-only=on,file.driver=file,file.filename=");
+    let path: Vec<u8> =
+        file.as_os_str().as_bytes().split(|byte| *byte == b',').collect::<Vec<_>>().join(&b",,"[..]);
+    options.push(OsStr::from_bytes(&path));
+    options
 }
 
 /// Where an extent of plain data ends in the file; compressed data is checked by reading it.
@@ -265,6 +319,16 @@ mod tests {
         assert_eq!(thousandths(b"    (12.34/100%)"), 123);
         assert_eq!(thousandths(b"    (100.00/100%)"), 1000);
         assert_eq!(thousandths(b"nonsense"), 0);
+    }
+
+    #[test]
+    fn a_path_means_nothing_but_itself() {
+        let options = |format, path: &str| image_options(format, Path::new(path)).into_string().unwrap();
+        assert_eq!(
+            options(DiskFormat::Vmdk, "/a,file.driver=nbd/x"),
+            "driver=vmdk,read-only=on,file.driver=file,file.filename=/a,,file.driver=nbd/x"
+        );
+        assert!(options(DiskFormat::Vhd, "/a").starts_with("driver=vpc,force_size_calc=current_size,"));
     }
 
     #[test]

@@ -50,8 +50,13 @@ impl Import {
 
     /// Writes bytes of the raw image. What is never written is a hole and reads zeros.
     pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.context.take_room((data.len() as u64).div_ceil(BLOCK_BYTES))?;
+        self.take_room(data.len() as u64)?;
         self.file.write_at(offset, &[data]).map_err(|error| Error::io("write", &self.path(), error))
+    }
+
+    /// Takes room for bytes that are written beside the raw image; an error when only the reserve is left.
+    pub fn take_room(&self, bytes: u64) -> Result<()> {
+        self.context.take_room(bytes.div_ceil(BLOCK_BYTES))
     }
 
     /// Sets the size of the raw image.

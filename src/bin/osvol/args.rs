@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use api::Name;
+use api::{ImageFormat, Name};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use config::Size;
 
@@ -60,11 +61,11 @@ pub(crate) enum ImageCommand {
         /// Name of the golden image: letters, digits, '.', '_' and '-'.
         #[arg(value_parser = Name::parse)]
         name: Name,
-        /// The disk image: raw or qcow2.
+        /// The disk image: raw, qcow2, vmdk (in one file), vhdx or vhd, as it is or in gzip, xz, zstd or zip.
         file: PathBuf,
-        /// Format of the file.
-        #[arg(long, value_enum, default_value_t = Format::Auto)]
-        format: Format,
+        /// Format of the file, the outer one where it is packed; by its content if not given.
+        #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = format())]
+        format: ImageFormat,
     },
     /// Lists golden images.
     #[command(visible_alias = "ls")]
@@ -80,17 +81,6 @@ pub(crate) enum ImageCommand {
         /// Name or id.
         name: String,
     },
-}
-
-/// How the daemon is to read the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// By its first bytes.
-    Auto,
-    /// Byte for byte the disk.
-    Raw,
-    /// QEMU's copy-on-write format.
-    Qcow2,
 }
 
 #[derive(Debug, Subcommand)]
@@ -229,6 +219,11 @@ pub(crate) enum SnapshotCommand {
         #[arg(long)]
         force: bool,
     },
+}
+
+/// The formats by their names.
+fn format() -> impl TypedValueParser<Value = ImageFormat> {
+    PossibleValuesParser::new(ImageFormat::NAMES).try_map(|name| name.parse::<ImageFormat>())
 }
 
 #[cfg(test)]

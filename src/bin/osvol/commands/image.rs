@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::io::BufRead;
 use std::path::Path;
 
-use api::{Collection, GoldenImage, Name, Phase, Progress, upload};
+use api::{Collection, GoldenImage, ImageFormat, Name, Phase, Progress, upload};
 use config::Size;
 
 use super::{counted, facts, resource};
-use crate::args::{Format, ImageCommand};
+use crate::args::ImageCommand;
 use crate::client::Client;
 use crate::extents::Source;
 use crate::failure::Failure;
@@ -25,15 +25,16 @@ pub(crate) fn run(command: &ImageCommand, client: &Client, output: &Output) -> R
     }
 }
 
-fn add(client: &Client, output: &Output, name: &Name, file: &Path, format: Format) -> Result<(), Failure> {
+fn add(
+    client: &Client,
+    output: &Output,
+    name: &Name,
+    file: &Path,
+    format: ImageFormat,
+) -> Result<(), Failure> {
     let source = Source::open(file)?;
     let total = source.data_bytes()?;
     let meter = RefCell::new(Meter::new(output.json));
-    let format = match format {
-        Format::Auto => "auto",
-        Format::Raw => "raw",
-        Format::Qcow2 => "qcow2",
-    };
     let path = format!("{}?name={name}&format={format}", api::GOLDEN_IMAGES);
     let mut done = 0;
     let answer = client.upload(&path, upload::MEDIA_TYPE, |out| {
