@@ -18,6 +18,8 @@ from target import chosen_kind, open_target  # noqa: E402
 from vm import boot_machine  # noqa: E402
 
 DOWN_SECONDS = 6
+# An overlay may take this much more than the machine wrote: headers, summaries, what is allocated ahead.
+GROWTH_MAX = 1.2
 
 
 def golden_image():
@@ -39,6 +41,7 @@ class Machines:
         self.target = target
         self.verbose = verbose
         self.count = 0
+        self.written = None
 
     def on_line(self, line):
         if self.verbose or any(word in line for word in ("RIG-HOST", " files, ", " files; ", "BOOT-OK")):
@@ -54,8 +57,13 @@ class Machines:
         time.sleep(DOWN_SECONDS)
         self.target.restart()
 
+    def note_written(self, written):
+        """The machine has written so many bytes; what does its volume take now?"""
+        self.written = int(written), self.target.allocated_bytes(f"vm{self.count}")
+
     def boot(self, volume, **how):
-        report = boot_machine(volume, self.on_line, hooks={"bounce": self.bounce}, **how)
+        hooks = {"bounce": self.bounce, "written": self.note_written}
+        report = boot_machine(volume, self.on_line, hooks=hooks, **how)
         expect(report["rc"] == "0", f"the script in the machine ended with {report['rc']}")
         expect(",rw" in report["root"], f"root is {report['root']}")
         firmware = how.get("firmware", "bios")
@@ -66,10 +74,19 @@ class Machines:
         return report
 
     def systemd(self):
-        report = self.boot(self.clone(), tiny=False, stay=True)
+        report = self.boot(self.clone(), script=HERE / "guest/machine-written.sh", tiny=False, stay=True)
         expect(report["init"] == "systemd", f"PID 1 is {report['init']}")
         expect(report["prompt"], "no login prompt")
-        return f"login prompt after {report['seconds']} s"
+        return f"login prompt after {report['seconds']} s; {self.growth()}"
+
+    def growth(self):
+        """How much the overlay grew beside what the machine wrote."""
+        expect(self.written, "the machine did not say how much it wrote")
+        written, allocated = self.written
+        ratio = allocated / written
+        what = f"wrote {written / 2**20:.1f} MiB, its overlay takes {allocated / 2**20:.1f} MiB: {ratio:.2f} times"
+        expect(self.target.kind != "osvold" or ratio <= GROWTH_MAX, what)
+        return what
 
     def files(self, **how):
         volume = self.clone()

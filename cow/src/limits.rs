@@ -25,6 +25,10 @@ pub const SEGMENT_SLOTS_MAX: usize = 1 << 26;
 pub const SUMMARY_AHEAD_BYTES: u32 = 32 << 10;
 /// Blocks that are written with zeros ahead of a writer that syncs often.
 pub const DATA_AHEAD_BLOCKS: u32 = 64;
+/// Data is allocated ahead by at most one block in so many that the layer holds,
+pub const AHEAD_SHARE: u64 = 16;
+/// but by no fewer than these.
+pub const AHEAD_BLOCKS_MIN: u32 = 4;
 /// A sync that found no more new blocks than this counts as one of many small ones.
 pub const SMALL_SYNC_BLOCKS: u32 = 32;
 /// Part of the allocated-ahead summary that data records leave to trims and markers.
@@ -43,6 +47,22 @@ pub const RECLAIM_BYTES_MIN: u64 = 4 << 20;
 pub const RECLAIM_SHARE: u64 = 4;
 /// Dead bytes that are given back however many are live.
 pub const RECLAIM_BYTES_ALWAYS: u64 = 1 << 30;
+/// Slots of segments that a layer keeps for records of trims, and the half of them for copies of live blocks.
+pub const SLOTS_KEPT: usize = 4;
+/// Dead segments that are unlinked however little was in them.
+pub const DEAD_SEGMENTS_MAX: usize = 16;
+/// Share of a segment's blocks that may be live for it to be worth emptying.
+pub const COMPACT_LIVE_PERCENT: u64 = 25;
+/// The same where the layer has few slots left.
+pub const COMPACT_LIVE_PERCENT_SHORT: u64 = 90;
+/// Fewer sparse segments than this are left as they are.
+pub const COMPACT_SEGMENTS_MIN: usize = 4;
+/// Bytes that a round of upkeep copies out of sparse segments, in all volumes together.
+pub const COMPACT_BYTES_ROUND: u64 = 8 << 20;
+/// Most blocks that are copied in one change.
+pub const COMPACT_STEP_BLOCKS: usize = 64;
+/// Copied blocks between two syncs.
+pub const COMPACT_SYNC_BLOCKS: u64 = 256;
 /// Records after the last checkpoint that call for the next one: so many are replayed well within a second.
 pub const REPLAY_RECORDS_MAX: u64 = 400_000;
 /// Blocks that are looked at in one step when layers are merged.

@@ -8,7 +8,11 @@ use std::{
 use parking_lot::MutexGuard;
 
 use super::{Layer, Segment, recover::FAILED_SYNC};
-use crate::error::Result;
+use crate::{
+    error::Result,
+    geometry::Geometry,
+    limits::{AHEAD_BLOCKS_MIN, AHEAD_SHARE, BLOCK_BYTES},
+};
 
 /// Who syncs now.
 #[derive(Default)]
@@ -93,12 +97,21 @@ impl Layer {
         Ok(())
     }
 
+    /// A layer that holds little allocates little ahead: a small overlay takes hardly more than was written to it.
+    fn geometry_of_its_age(&self) -> Geometry {
+        let geometry = self.context.geometry;
+        let share = self.used_bytes() / BLOCK_BYTES / AHEAD_SHARE;
+        let most = u32::try_from(share).unwrap_or(u32::MAX).max(AHEAD_BLOCKS_MIN);
+        Geometry { data_ahead_blocks: geometry.data_ahead_blocks.min(most), ..geometry }
+    }
+
     fn begin_round(&self) -> Round {
         let mut writer = self.writer.lock();
         let mut files = writer.sealed_unsynced.clone();
         let sealed = files.len();
+        let geometry = self.geometry_of_its_age();
         if let Some(active) = writer.active.as_mut() {
-            active.prepare_next_sync(&self.context.geometry);
+            active.prepare_next_sync(&geometry);
             files.push(active.segment.clone());
         }
         let names = std::mem::take(&mut writer.names_unsynced);
