@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export IMAGE VOLUME PORT FIRMWARE
 
-.PHONY: help deps build run boot stop check test bench bench-quick bench-store soak kills clean-demo
+.PHONY: help deps build run boot stop check test bench bench-quick bench-store soak fuzz kills clean-demo
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ bench-store: ## the store beside the bare disk, without a network (ONLY="reads w
 soak: ## random crashes of the store for SECONDS=600, from SEED=1; a failure prints how to see it again
 	@tests/rig/install-deps.sh build
 	cargo run -p cow --profile sim --features sim --example soak --locked -- --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+
+fuzz: ## a fuzzer of what is read from disk, TARGET=store for SECONDS=60; needs a nightly compiler and cargo-fuzz
+	@tests/rig/install-deps.sh build
+	@cow/fuzz/run.sh "$(or $(TARGET),store)" "$(or $(SECONDS),60)"
 
 kills: ## osvold under load, killed KILLS=300 times, every acknowledged write verified; SEED= as well
 	@tests/rig/install-deps.sh build run test

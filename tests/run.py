@@ -45,7 +45,7 @@ def scripts(*patterns):
 
 
 def stages(which):
-    shell = scripts("tests/**/*.sh", "tests/rig/lib/*", ".ci/run")
+    shell = scripts("tests/**/*.sh", "tests/rig/lib/*", "cow/fuzz/*.sh", ".ci/run")
     python = scripts("tests/**/*.py", "benches/**/*.py", "cow/tests/*.py")
     fast = [
         Stage("format", cargo("fmt", "--all", "--check")),
@@ -66,6 +66,7 @@ def stages(which):
         Stage("clients", ["tests/clients.py"]),
         Stage("refusals", ["tests/refusals.py"]),
         Stage("images", ["tests/images.py"]),
+        Stage("space", ["tests/space.py"]),
         Stage("clone-time", ["tests/clone_time.py", "--check"]),
         Stage("kills", ["tests/kills.py"]),
         Stage("conformance", ["tests/conformance.py"], 900),

@@ -1,6 +1,12 @@
 //! Every decoder of bytes that come from a disk, for fuzzers and for the tests that stand in for them. None may
 //! panic, whatever the bytes are; and what one of them takes, it gives back.
 
+mod archive;
+mod store;
+
+pub use archive::Archive;
+pub use store::{MACHINE, layer_files, small, store_files};
+
 use crate::{
     format::{
         frame::{self, FrameKind, Location},
@@ -12,8 +18,26 @@ use crate::{
     image::digests::Digests,
 };
 
+/// What a fuzzer calls.
+pub type Target = fn(&[u8]);
+
+/// Every target of the fuzzers in `fuzz/`, by the name that its corpus has.
+pub const TARGETS: [(&str, Target); 8] = [
+    ("frame", frames_sealed),
+    ("manifest", manifests_sealed),
+    ("segment", segment_sealed),
+    ("record", records_sealed),
+    ("checkpoint", checkpoint_sealed),
+    ("digests", digests),
+    ("layer", layer_files),
+    ("store", store_files),
+];
+
 /// Decodes the bytes as everything they might be.
+///
+/// [`layer_files`] and [`store_files`] are not among them: they take archives.
 pub fn decode_all(bytes: &[u8]) {
+    frames(bytes);
     manifests(bytes);
     segment_header(bytes);
     checkpoint(bytes);
@@ -26,6 +50,58 @@ fn claimed(bytes: &[u8]) -> Location {
     let owner = bytes.get(16..32).and_then(|owner| owner.try_into().ok()).unwrap_or_default();
     let number = bytes.get(32..40).and_then(|number| number.try_into().ok()).map_or(0, u64::from_le_bytes);
     Location { owner, number }
+}
+
+/// Calls a decoder with the bytes as they are, then with the checksums of their frames made right.
+fn sealed(decode: fn(&[u8]), bytes: &[u8]) {
+    decode(bytes);
+    let mut bytes = bytes.to_vec();
+    reseal_frames(&mut bytes);
+    decode(&bytes);
+}
+
+fn frames_sealed(bytes: &[u8]) {
+    sealed(frames, bytes);
+}
+
+fn manifests_sealed(bytes: &[u8]) {
+    sealed(manifests, bytes);
+}
+
+fn segment_sealed(bytes: &[u8]) {
+    sealed(segment_header, bytes);
+}
+
+fn checkpoint_sealed(bytes: &[u8]) {
+    sealed(checkpoint, bytes);
+}
+
+fn records_sealed(bytes: &[u8]) {
+    records(bytes);
+    let mut bytes = bytes.to_vec();
+    if reseal_record(&mut bytes, [0; 16], 1).is_some() {
+        records(&bytes);
+    }
+}
+
+/// Frames of every kind.
+pub fn frames(bytes: &[u8]) {
+    let at = claimed(bytes);
+    for kind in [
+        FrameKind::Store,
+        FrameKind::Volume,
+        FrameKind::Snapshot,
+        FrameKind::Image,
+        FrameKind::Segment,
+        FrameKind::CheckpointHead,
+        FrameKind::CheckpointPage,
+    ] {
+        if let Ok((payload, _)) = frame::unpack(kind, at, bytes) {
+            let packed = frame::pack(kind, at, payload);
+            assert_eq!(frame::framed_bytes(bytes), Some(packed.len()));
+            assert_eq!(frame::unpack(kind, at, &packed).map(|again| again.0), Ok(payload));
+        }
+    }
 }
 
 /// Manifests of volumes, snapshots and images.
@@ -84,6 +160,14 @@ pub fn digests(bytes: &[u8]) {
         for chunk in [0, 1, 7, u64::MAX] {
             let _ = (digests.run_at(chunk), digests.of(chunk));
         }
+    }
+}
+
+/// Makes the checksums of frames right that lie one behind the other.
+pub fn reseal_frames(bytes: &mut [u8]) {
+    let mut at = 0;
+    while let Some(end) = bytes.get_mut(at..).and_then(reseal_frame) {
+        at += end;
     }
 }
 

@@ -156,3 +156,59 @@ fn no_store_panics_on_mutated_files() {
         assert!(used.is_ok(), "seed {seed}: a store with mutated files panics");
     }
 }
+
+/// Where the records of a segment begin, and of which file they are.
+fn last_segment(disk: &SimDisk) -> (PathBuf, Vec<u8>, Vec<usize>) {
+    let is_segment = |path: &PathBuf| path.to_string_lossy().contains("/seg-");
+    let path = disk.files().into_iter().map(|(path, _)| path).filter(is_segment).max().unwrap();
+    let bytes = disk.bytes_of(&path).unwrap();
+    let records = (4096..8192).step_by(8).filter(|at| bytes[*at..].starts_with(b"OVr1")).collect();
+    (path, bytes, records)
+}
+
+type Change = fn(&mut [u8]);
+
+/// A record with a sound checksum, of the right segment, but not the one that follows, or not in its own place.
+#[test]
+fn a_record_counts_only_behind_its_predecessor_and_in_its_place() {
+    let geometry = cow::Geometry { segment_blocks: 8, data_offset: 8192, ..cow::Geometry::default() };
+    let changes: [(&str, Change); 5] = [
+        ("nothing", |_| {}),
+        ("the chain", |record| record[32] ^= 1),
+        ("its own offset", |record| record[12] ^= 8),
+        ("its sequence number", |record| record[16] ^= 4),
+        ("its block in the segment", |record| record[36..40].copy_from_slice(&u32::MAX.to_le_bytes())),
+    ];
+    for (what, change) in changes {
+        let disk = SimDisk::new(1);
+        cow::disk::Disk::create_dir(&disk, std::path::Path::new("/var")).unwrap();
+        let store = open(&disk, geometry).unwrap();
+        let new = NewVolume { name: "v".into(), image: None, size_bytes: Some(8 * 4096) };
+        let id = store.create_volume(new).unwrap().id;
+        let volume = store.open_volume(id).unwrap();
+        volume.write(0, &[&[1; 4096]], Wait::Yes).unwrap();
+        volume.write(0, &[&[2; 4096]], Wait::Yes).unwrap();
+        drop((volume, store));
+        let disk = disk.kill();
+        let (path, mut bytes, records) = last_segment(&disk);
+        assert_eq!(records.len(), 2);
+        change(&mut bytes[records[1]..]);
+        let mut behind = bytes.split_off(records[1]);
+        let number = u64::from_str_radix(&path.file_name().unwrap().to_string_lossy()[4..], 16).unwrap();
+        let layer = path.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+        let layer = std::array::from_fn(|at| u8::from_str_radix(&layer[at * 2..at * 2 + 2], 16).unwrap());
+        fuzz::reseal_record(&mut behind, layer, number).unwrap();
+        bytes.extend(behind);
+        disk.replace_bytes(&path, &bytes).unwrap();
+        let store = open(&disk, geometry).unwrap();
+        let mut out = [0; 4096];
+        let read = store.open_volume(id).and_then(|volume| volume.read(0, &mut out, Wait::Yes));
+        match (what, read) {
+            ("nothing", Ok(())) => assert_eq!(out, [2; 4096]),
+            // One with a later number proves that others are missing.
+            ("its sequence number", Err(error)) => assert_eq!(error.kind(), cow::Kind::Corrupt { offset: 0 }),
+            (_, Ok(())) => assert_eq!(out, [1; 4096], "another record is believed: {what} differs"),
+            (_, Err(error)) => panic!("{what} differs: {error:?}"),
+        }
+    }
+}

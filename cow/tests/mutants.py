@@ -39,7 +39,7 @@ MUTANTS = [
      "ended = ended || record.seq != next || !self.data_is_there(record, &found.segment)?;",
      "ended = !self.data_is_there(record, &found.segment)?;", "model"),
     ("the chain of records is not compared", "layer/recover.rs",
-     "Ok(found) if found.chain == chain => {", "Ok(found) if found.chain == chain || true => {", "model exhaustive"),
+     "Ok(found) if found.chain == chain => {", "Ok(found) if found.chain == chain || true => {", "decoders"),
     ("what recovery decided is not written down", "layer/recover.rs", "if recovery.must_checkpoint {", "if false {", "model"),
     ("space is given back before the checkpoint is durable", "layer/checkpoint.rs", None, None, "model"),
     ("a checkpoint does not wait for a sync", "layer/checkpoint.rs", "self.sync_all()?;", "", "model"),
@@ -104,7 +104,8 @@ def workspace(to):
     wanted = [part for part in sections if part.startswith(("[workspace", "[profile.sim", "[profile.release"))]
     text = re.sub(r"members = \[[^\]]*\]", 'members = ["cow"]', "".join(wanted))
     (to / "Cargo.toml").write_text(re.sub(r"(?m)^(iscsi|scsi|config|api) = .*\n", "", text))
-    shutil.copy(ROOT / "Cargo.lock", to)
+    for file in ("Cargo.lock", "rust-toolchain.toml"):
+        shutil.copy(ROOT / file, to)
     shutil.copytree(ROOT / "cow", to / "cow", ignore=shutil.ignore_patterns("target", "fuzz"))
 
 
@@ -137,10 +138,15 @@ def first_failure(to, tests, environment):
         [*command, "--", "--nocapture"], cwd=to, env=environment, text=True, errors="replace",
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
-    # A mutant that hangs is noticed too.
-    late = threading.Timer(MUTANT_SECONDS, lambda: os.killpg(process.pid, signal.SIGKILL))
-    late.start()
     what = None
+
+    def too_late():
+        nonlocal what
+        what = f"does not end within {MUTANT_SECONDS} s"
+        os.killpg(process.pid, signal.SIGKILL)
+
+    late = threading.Timer(MUTANT_SECONDS, too_late)
+    late.start()
     for line in process.stdout:
         if found := re.search(r"panicked at (.*):\d+:$", line):
             said = next(process.stdout, "").strip()
