@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::control::{self, Control, ControlSocket};
 use crate::exports::Directory;
 use crate::portal::{self, PortalConfig, Portals, VolumeExports};
-use crate::service::{self, Notifier, Scrubber, StopSignals};
+use crate::service::{self, Notifier, Scrubber, SpaceLevels, StopSignals};
 
 /// Longest wait for initiators to log out when asked to. They come back by themselves, and wait meanwhile.
 const LOGOUT_TIME_MAX: Duration = Duration::from_secs(1);
@@ -52,7 +52,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let store = open_store(&config.store.path)?;
     let (portals, exports) = export(config, &store)?;
     let scrub = Scrubber::start(store.clone(), &config.scrub).context("cannot start the scrub")?;
-    let control = Control::new(store.clone(), exports.clone(), scrub.clone(), &config.images)
+    let levels = Arc::new(SpaceLevels::default());
+    let control = Control::new(store.clone(), exports.clone(), scrub.clone(), levels.clone(), &config.images)
         .context("cannot read the golden images")?;
     create_parent(&config.control.socket)?;
     let socket = ControlSocket::bind(&config.control.socket)?;
@@ -61,6 +62,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }));
     let upkeep = tokio::spawn(service::upkeep(store.clone()));
+    let watch = tokio::spawn(service::watch_space(store.clone(), levels, exports));
 
     let ready = ready_line(config, &store, portals.listening())?;
     tracing::info!("{ready}");
@@ -71,6 +73,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 
     stop.send_replace(true);
     upkeep.abort();
+    watch.abort();
     let stopping = async {
         let _ = tokio::time::timeout(STOP_TIME_MAX, portals.stop(LOGOUT_TIME_MAX)).await;
         let _ = tokio::time::timeout(STOP_TIME_MAX, serving).await;

@@ -65,7 +65,16 @@ impl Target {
     pub async fn lun(self: &Arc<Self>) -> anyhow::Result<Arc<Lun>> {
         let target = self.clone();
         let open = || async move { tokio::task::spawn_blocking(move || (target.open)()).await? };
-        self.lun.get_or_try_init(open).await.cloned()
+        let lun = self.lun.get_or_try_init(open).await?.clone();
+        // It may have grown while it was being opened, when nobody could be told.
+        lun.resized()?;
+        Ok(lun)
+    }
+
+    /// The logical unit, if somebody has asked for it yet.
+    #[must_use]
+    pub fn opened_lun(&self) -> Option<Arc<Lun>> {
+        self.lun.get().cloned()
     }
 
     /// The logical unit, when somebody has opened it.
@@ -184,6 +193,25 @@ impl Directory {
         self.inner.lock().listings(name)
     }
 
+    /// Who is logged in, by target.
+    #[must_use]
+    pub fn sessions_by_target(&self) -> BTreeMap<IscsiName, Vec<SessionListing>> {
+        let inner = self.inner.lock();
+        let mut by_target: BTreeMap<IscsiName, Vec<SessionListing>> = BTreeMap::new();
+        for (_, key, handle) in inner.sessions.iter() {
+            if let Some(target) = &key.target_name {
+                by_target.entry(target.clone()).or_default().push(listing(key, handle));
+            }
+        }
+        by_target
+    }
+
+    /// The logical units that are open.
+    #[must_use]
+    pub fn opened_luns(&self) -> Vec<Arc<Lun>> {
+        self.inner.lock().targets.values().filter_map(|target| target.opened_lun()).collect()
+    }
+
     /// Number of sessions of all targets, discovery sessions included.
     #[must_use]
     pub fn session_count(&self) -> usize {
@@ -243,12 +271,15 @@ impl Inner {
     }
 
     fn listings(&self, name: &IscsiName) -> Vec<SessionListing> {
-        let listing = |(key, handle): (&SessionKey, &SessionHandle)| SessionListing {
-            initiator: key.initiator_name.clone(),
-            isid: key.isid,
-            address: handle.address,
-            since: handle.since,
-        };
-        self.of_target(name).map(listing).collect()
+        self.of_target(name).map(|(key, handle)| listing(key, handle)).collect()
+    }
+}
+
+fn listing(key: &SessionKey, handle: &SessionHandle) -> SessionListing {
+    SessionListing {
+        initiator: key.initiator_name.clone(),
+        isid: key.isid,
+        address: handle.address,
+        since: handle.since,
     }
 }

@@ -72,6 +72,33 @@ fn snapshots_are_taken_cloned_rolled_back_and_removed() {
 }
 
 #[test]
+fn a_volume_is_grown_and_limited_by_name() {
+    let directory = directory();
+    let daemon = Daemon::start(directory.path());
+    daemon.done(&["volume", "create", "web01", "--size", "1GiB"]);
+    assert_eq!(daemon.done(&["volume", "grow", "web01", "2GiB"]), "volume web01 has 2 GiB now\n");
+    let words = daemon.refused(&["volume", "grow", "web01", "1.5GiB"]);
+    assert!(words.contains("has 2 GiB (2147483648 bytes) and cannot shrink to 1.5 GiB"), "{words}");
+    let said = daemon.done(&["volume", "set", "web01", "--quota", "10GiB"]);
+    assert_eq!(said, "volume web01: 0 B used of a quota of 10 GiB\n");
+    assert!(
+        daemon.done(&["volume", "show", "web01"]).contains("Quota:        0 B used of a quota of 10 GiB")
+    );
+    assert_eq!(
+        daemon.json(&["volume", "set", "web01", "--quota", "none"])["quotaBytes"],
+        serde_json::Value::Null
+    );
+    for bad in [&["volume", "set", "web01"][..], &["volume", "set", "web01", "--quota", "much"]] {
+        assert_eq!(daemon.osvol(bad).status.code(), Some(2), "{bad:?}");
+    }
+    let status = daemon.done(&["status"]);
+    assert!(
+        status.contains("free for data of") && status.contains("Allocated:     0 B: images 0 B"),
+        "{status}"
+    );
+}
+
+#[test]
 fn a_sparse_image_of_a_tebibyte_is_added_as_its_data() {
     let directory = directory();
     let daemon = Daemon::start(directory.path());

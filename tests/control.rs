@@ -170,6 +170,65 @@ fn what_is_used_is_not_removed_and_what_is_removed_is_gone() {
 }
 
 #[test]
+fn a_volume_grows_never_shrinks_and_has_a_quota() {
+    let directory = directory();
+    let daemon = with_image(directory.path());
+    let size = |mib: u64| json!({"size": mib << 20});
+    daemon.api("POST /rest/os-volumes", &json!({"name": "web01", "goldenImageURI": "base"}));
+    let change = "PATCH /rest/os-volumes/web01";
+    let (status, volume) = daemon.api(change, &size(16));
+    assert_eq!(
+        (status, &volume["provisionedBytes"], &volume["quotaBytes"]),
+        (200, &json!(16 << 20), &Value::Null)
+    );
+    let (status, volume) = daemon.api(change, &json!({"size": "33554432", "quotaBytes": 1 << 20}));
+    assert_eq!((status, &volume["size"], &volume["quotaBytes"]), (200, &json!(32 << 20), &json!(1 << 20)));
+    for (body, code, says) in [
+        (size(31), "INVALID_VALUE", "cannot shrink"),
+        (json!({"size": (32 << 20) + 1}), "INVALID_VALUE", "multiple of 512"),
+        (json!({"size": 1_u64 << 60}), "INVALID_VALUE", "largest volume"),
+        (json!({"quotaBytes": 0}), "INVALID_VALUE", "lets nothing be written"),
+        (json!({"size": (31 << 20), "quotaBytes": null}), "INVALID_VALUE", "cannot shrink"),
+        (json!({"name": "web02"}), "INVALID_VALUE", "name"),
+    ] {
+        let (status, refusal) = daemon.api(change, &body);
+        assert_eq!((status, refusal["errorCode"].as_str()), (400, Some(code)), "{body}: {refusal}");
+        assert!(refusal["message"].as_str().unwrap().contains(says), "{body}: {refusal}");
+    }
+    let (_, same) = daemon.api("GET /rest/os-volumes/web01", &Value::Null);
+    assert_eq!(
+        (&same["size"], &same["quotaBytes"]),
+        (&json!(32 << 20), &json!(1 << 20)),
+        "nothing was changed"
+    );
+    assert_eq!(daemon.api(change, &json!({"quotaBytes": null})).1["quotaBytes"], Value::Null);
+    drop(daemon);
+    let daemon = Daemon::start(directory.path());
+    assert_eq!(daemon.api("GET /rest/os-volumes/web01", &Value::Null).1["size"], 32 << 20);
+}
+
+#[test]
+fn damaged_reservations_are_a_warning_until_they_are_taken_away() {
+    let directory = directory();
+    let daemon = Daemon::start(directory.path());
+    let (_, volume) = daemon.api("POST /rest/os-volumes", &json!({"name": "web01", "size": 1 << 20}));
+    let id = volume["id"].as_str().unwrap();
+    drop(daemon);
+    let reservations = directory.path().join("store/reservations");
+    std::fs::create_dir_all(&reservations).unwrap();
+    let aside = reservations.join(format!("{id}.damaged"));
+    std::fs::write(&aside, b"xyz").unwrap();
+    let daemon = Daemon::start(directory.path());
+    let shown = || daemon.api("GET /rest/os-volumes/web01", &Value::Null).1;
+    assert_eq!((&shown()["status"], &shown()["state"]), (&json!("Warning"), &json!("Ready")));
+    assert!(shown()["statusReason"].as_str().unwrap().contains("reservations were damaged"), "{}", shown());
+    let (_, status) = daemon.api("GET /rest/osvol/status", &Value::Null);
+    assert!(status["statusReason"].as_str().unwrap().contains("1 volume needs attention"), "{status}");
+    std::fs::remove_file(aside).unwrap();
+    assert_eq!((&shown()["status"], &shown()["statusReason"]), (&json!("OK"), &Value::Null));
+}
+
+#[test]
 fn a_user_who_may_not_is_told_so() {
     use std::os::unix::process::CommandExt;
     let directory = directory();

@@ -13,7 +13,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "rig"))
 from cases import ADDRESS, Cases, enter_namespace, expect  # noqa: E402
-from target import Osvold, binary, open_target, run  # noqa: E402
+from target import SmallDisk, binary, open_target, run  # noqa: E402
 
 MIB = 1 << 20
 
@@ -22,20 +22,6 @@ def message(text):
     """The line that says what is wrong, without the advice below it."""
     lines = [line for line in text.splitlines() if line.startswith(("osvol", "error"))]
     return (lines or text.strip().splitlines())[0]
-
-
-class SmallDisk(Osvold):
-    """osvold with its store on a file system of 24 MiB, in a mount namespace of its own."""
-
-    def spawn(self, command, **keywords):
-        self.state.mkdir(exist_ok=True)
-        mount = 'mount -t tmpfs -o size=24m tmpfs "$0" && exec "$@"'
-        super().spawn(["unshare", "-m", "--", "sh", "-c", mount, self.state, *command], **keywords)
-
-    def used_bytes(self):
-        """What the store's own file system says, seen from the daemon's mount namespace."""
-        seen = os.statvfs(f"/proc/{self.pid}/root{self.state}")
-        return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
 
 
 class Refusals:
@@ -153,6 +139,7 @@ class Refusals:
             return said
         finally:
             small.kill()
+            small.close()
 
     def no_permission(self):
         control = self.target.control

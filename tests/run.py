@@ -67,6 +67,7 @@ def stages(which):
         Stage("refusals", ["tests/refusals.py"]),
         Stage("images", ["tests/images.py"]),
         Stage("space", ["tests/space.py"]),
+        Stage("space", ["tests/space.py"]),
         Stage("clone-time", ["tests/clone_time.py", "--check"]),
         Stage("kills", ["tests/kills.py"]),
         Stage("conformance", ["tests/conformance.py"], 900),

@@ -25,9 +25,9 @@ pub use progress::{Phase, Progress};
 pub use refusal::{Code, Refusal};
 pub use scrub::{Finding, Scrub, ScrubPass, ScrubResult, ScrubState};
 pub use snapshot::{NewSnapshot, Snapshot};
-pub use status::{Capacity, DaemonStatus, VersionRange};
+pub use status::{Capacity, DaemonStatus, SpaceLevel, VersionRange};
 pub use time::iso8601;
-pub use volume::{NewOsVolume, OsVolume, Portal, SessionSummary, SizeSpec, VolumeStorage};
+pub use volume::{NewOsVolume, OsVolume, OsVolumeChange, Portal, SessionSummary, SizeSpec, VolumeStorage};
 
 /// Path of the collection of golden images.
 pub const GOLDEN_IMAGES: &str = "/rest/golden-images";

@@ -21,7 +21,7 @@ pub struct DaemonStatus {
     pub status_reason: Option<String>,
     /// Directory of the store.
     pub store: String,
-    /// File system under the store.
+    /// File system under the store, and who takes how much of it.
     pub capacity: Capacity,
     /// Where initiators connect to.
     pub portals: Vec<Portal>,
@@ -33,20 +33,67 @@ pub struct DaemonStatus {
     pub sessions: u64,
     /// Sum of the volumes' sizes.
     pub provisioned_bytes: u64,
-    /// Sum of what volumes and images take in the store.
+    /// What golden images, volumes and snapshots take in the store; what they share counts once.
     pub allocated_bytes: u64,
     /// How the scrub stands.
     pub scrub: Scrub,
 }
 
-/// The file system under the store.
+/// The file system under the store, and who takes how much of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Capacity {
     /// Its size.
     pub total_bytes: u64,
-    /// What the daemon may still use of it.
+    /// What data may still take of it.
     pub available_bytes: u64,
+    /// What is free in it but kept back: flush, trim, removal and metadata find room there when all else is full.
+    #[serde(default)]
+    pub reserve_bytes: u64,
+    /// What is kept free for volumes that have room guaranteed and do not use all of it.
+    #[serde(default)]
+    pub withheld_bytes: u64,
+    /// Content of golden images.
+    #[serde(default)]
+    pub images_bytes: u64,
+    /// Data of volumes.
+    #[serde(default)]
+    pub volumes_bytes: u64,
+    /// Data that only snapshots hold: what comes back when all of them are removed.
+    #[serde(default)]
+    pub snapshots_bytes: u64,
+    /// How full it is.
+    #[serde(default)]
+    pub level: SpaceLevel,
+}
+
+/// How full a store, or the quota of a volume, is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SpaceLevel {
+    /// There is room.
+    #[default]
+    Normal,
+    /// 75 % and more.
+    Soft,
+    /// 90 % and more.
+    High,
+    /// Writes that need room are refused.
+    Full,
+    /// A word of a newer daemon.
+    #[serde(other)]
+    Unknown,
+}
+
+impl std::fmt::Display for SpaceLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Normal => "Normal",
+            Self::Soft => "Soft",
+            Self::High => "High",
+            Self::Full => "Full",
+            Self::Unknown => "Unknown",
+        })
+    }
 }
 
 /// `GET /rest/version`: the range of API versions that is spoken.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Health, Name};
+use crate::{Health, Name, SpaceLevel};
 
 /// An OS volume (`/rest/os-volumes/{id}`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,15 @@ pub struct OsVolume {
     pub provisioned_bytes: u64,
     /// Bytes that its own data takes in the store; the golden image's are not counted.
     pub allocated_bytes: u64,
+    /// Most bytes that its own data may take; `null` for no limit.
+    #[serde(default)]
+    pub quota_bytes: Option<u64>,
+    /// Bytes that count for its quota: data that was written and not given back yet.
+    #[serde(default)]
+    pub used_bytes: u64,
+    /// How full its quota is.
+    #[serde(default)]
+    pub space_level: SpaceLevel,
     /// Path of its golden image; `null` for an empty volume.
     pub golden_volume_uri: Option<String>,
     /// Name of its golden image.
@@ -124,6 +133,23 @@ pub struct NewOsVolume {
     pub size: Option<SizeSpec>,
 }
 
+/// What `PATCH /rest/os-volumes/{id}` takes (RFC 7396): what is not named stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OsVolumeChange {
+    /// New size in bytes, at least the present one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<SizeSpec>,
+    /// Most bytes that its own data may take; `null` for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "named")]
+    pub quota_bytes: Option<Option<SizeSpec>>,
+}
+
+/// A field that is there, be it `null`.
+fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// A size in bytes, which clients send as a number or as a string of digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -185,6 +211,17 @@ mod tests {
         assert!(error.to_string().contains("'/'"), "{error}");
         assert!(serde_json::from_str::<NewOsVolume>(r#"{"name":"a","sise":1}"#).is_err());
         assert!(serde_json::from_str::<NewOsVolume>(r#"{"name":"a","size":-1}"#).is_err());
+    }
+
+    #[test]
+    fn a_change_tells_null_from_nothing() {
+        let change = |json: &str| serde_json::from_str::<OsVolumeChange>(json);
+        assert_eq!(change("{}").unwrap(), OsVolumeChange::default());
+        assert_eq!(change(r#"{"quotaBytes":null}"#).unwrap().quota_bytes, Some(None));
+        assert_eq!(change(r#"{"quotaBytes":"4096"}"#).unwrap().quota_bytes, Some(Some(SizeSpec(4096))));
+        assert!(change(r#"{"quota":1}"#).is_err());
+        let cleared = OsVolumeChange { quota_bytes: Some(None), ..OsVolumeChange::default() };
+        assert_eq!(serde_json::to_string(&cleared).unwrap(), r#"{"quotaBytes":null}"#);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the control API asks of the iSCSI side.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -17,6 +18,15 @@ pub trait Exports: Send + Sync + 'static {
 
     /// Who is logged in to a volume.
     fn sessions(&self, volume: VolumeId) -> Vec<SessionSummary>;
+
+    /// Who is logged in to any volume; volumes to which nobody is are left out.
+    fn all_sessions(&self) -> HashMap<VolumeId, Vec<SessionSummary>>;
+
+    /// What there is to worry about a volume that the store knows nothing of, in words.
+    fn warning(&self, volume: VolumeId) -> Option<String>;
+
+    /// A volume has grown: whoever is logged in is told.
+    fn resized(&self, volume: VolumeId);
 
     /// Number of sessions to all volumes.
     fn session_count(&self) -> usize;

@@ -1,10 +1,11 @@
 //! What the store knows, as resources of the API.
 
-use api::{GoldenImage, Health, OsVolume, Portal, SessionSummary, iso8601};
-use cow::{ImageId, ImageInfo, VolumeInfo};
+use api::{GoldenImage, Health, OsVolume, Portal, SessionSummary, SpaceLevel, iso8601};
+use config::Size;
+use cow::{ImageId, ImageInfo, Level, VolumeInfo};
 
 use super::exports::Exports;
-use super::known::KnownImages;
+use super::state::Control;
 
 /// LUN of every OS volume.
 const LUN: u64 = 0;
@@ -38,13 +39,14 @@ pub(super) fn image(info: ImageInfo) -> GoldenImage {
     }
 }
 
-pub(super) fn volume(info: VolumeInfo, images: &KnownImages, exports: &dyn Exports) -> OsVolume {
+/// A volume, with whoever is logged in to it.
+pub(super) fn volume(info: VolumeInfo, sessions: Vec<SessionSummary>, control: &Control) -> OsVolume {
     let id = info.id.to_string();
     let created = iso8601(info.created_unix_ms);
+    let exports = control.exports.as_ref();
     let portals = portals(exports);
-    let sessions = exports.sessions(info.id);
     let iscsi_name = exports.target_name(info.id, &info.name);
-    let (status, status_reason) = health(info.health);
+    let (status, status_reason, space_level) = volume_health(&info, control);
     OsVolume {
         kind: OsVolume::KIND.to_owned(),
         category: OsVolume::CATEGORY.to_owned(),
@@ -61,14 +63,51 @@ pub(super) fn volume(info: VolumeInfo, images: &KnownImages, exports: &dyn Expor
         size: info.size_bytes,
         provisioned_bytes: info.size_bytes,
         allocated_bytes: info.allocated_bytes,
+        quota_bytes: info.quota_bytes,
+        used_bytes: info.used_bytes,
+        space_level,
         golden_volume_uri: info.image.map(image_uri),
-        image_name: info.image.and_then(|image| images.name_of(image)),
+        image_name: info.image.and_then(|image| control.known.name_of(image)),
         oe_volume_iqn: iscsi_name.clone(),
         iscsi_name,
         oe_volume_ip: portals.first().map(|portal| portal.address.clone()),
         lun: LUN,
         portals,
         sessions,
+    }
+}
+
+/// What the store says of a volume, and what else there is to worry about: its quota, its reservations.
+pub(super) fn volume_health(info: &VolumeInfo, control: &Control) -> (Health, Option<String>, SpaceLevel) {
+    let level = control.levels.of_volume(info);
+    let (status, reason) = health(info.health.clone());
+    if status != Health::OK {
+        return (status, reason, space_level(level));
+    }
+    let quota = match (level, info.quota_bytes) {
+        (Level::Normal, _) | (_, None) => None,
+        (Level::Full, Some(quota)) => {
+            Some(format!("its quota of {} is used up; writes that need room fail", Size::from_bytes(quota)))
+        }
+        (Level::Soft | Level::High, Some(quota)) => Some(format!(
+            "it uses {} of its quota of {}",
+            Size::from_bytes(info.used_bytes),
+            Size::from_bytes(quota)
+        )),
+    };
+    let worries: Vec<String> = quota.into_iter().chain(control.exports.warning(info.id)).collect();
+    match worries.is_empty() {
+        true => (Health::OK, None, space_level(level)),
+        false => (Health::Warning, Some(worries.join("; ")), space_level(level)),
+    }
+}
+
+pub(super) fn space_level(level: Level) -> SpaceLevel {
+    match level {
+        Level::Normal => SpaceLevel::Normal,
+        Level::Soft => SpaceLevel::Soft,
+        Level::High => SpaceLevel::High,
+        Level::Full => SpaceLevel::Full,
     }
 }
 

@@ -27,7 +27,7 @@ pub fn router(control: Arc<Control>) -> Router {
         .route(api::GOLDEN_IMAGES, get(images::list).post(images::add))
         .route("/rest/golden-images/{id}", get(images::show).delete(images::remove))
         .route(api::OS_VOLUMES, get(volumes::list).post(volumes::create))
-        .route("/rest/os-volumes/{id}", get(volumes::show).delete(volumes::remove))
+        .route("/rest/os-volumes/{id}", get(volumes::show).patch(volumes::change).delete(volumes::remove))
         .route("/rest/os-volumes/{id}/storage", get(volumes::storage))
         .route("/rest/os-volumes/{id}/snapshots", get(snapshots::list).post(snapshots::create))
         .route("/rest/os-volumes/{id}/snapshots/{snapshot}", get(snapshots::show).delete(snapshots::remove))

@@ -10,7 +10,7 @@ use super::known::KnownImages;
 use super::names::Names;
 use super::refusals;
 use crate::images::Importer;
-use crate::service::Scrubber;
+use crate::service::{Scrubber, SpaceLevels};
 
 /// The daemon as the control API sees it.
 pub struct Control {
@@ -20,6 +20,7 @@ pub struct Control {
     pub(super) names: Names,
     pub(super) known: Arc<KnownImages>,
     pub(super) scrub: Arc<Scrubber>,
+    pub(super) levels: Arc<SpaceLevels>,
     pub(super) since: Instant,
 }
 
@@ -32,13 +33,14 @@ impl Control {
         store: Arc<Store>,
         exports: Arc<dyn Exports>,
         scrub: Arc<Scrubber>,
+        levels: Arc<SpaceLevels>,
         images: &config::Images,
     ) -> cow::Result<Arc<Self>> {
         let names = Names::new(&store.volumes());
         let known = Arc::new(KnownImages::new(&store.images()?));
         let added = known.clone();
         let importer = Importer::new(store.clone(), images, Box::new(move |image| added.add(image)));
-        Ok(Arc::new(Self { store, exports, importer, names, known, scrub, since: Instant::now() }))
+        Ok(Arc::new(Self { store, exports, importer, names, known, scrub, levels, since: Instant::now() }))
     }
 
     /// Asks the store on a thread that may wait for the disk.

@@ -7,17 +7,16 @@ use api::{Capacity, DaemonStatus, Health, VersionRange};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use cow::Level;
+use cow::limits::{HIGH_PERCENT, SOFT_PERCENT};
 
 use super::answer::{Answer, json};
 use super::state::Control;
 use super::{refusals, resources};
-use crate::service::Scrubber;
+use crate::service::{Scrubber, data_bytes_left};
 
 /// Versions that Image Streamer's clients ask for.
 const VERSIONS: VersionRange = VersionRange { minimum_version: 300, current_version: 2020 };
-
-/// Below this share of its file system the store asks for attention.
-const FREE_PERCENT_MIN: u64 = 10;
 
 /// What there is to worry about.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,39 +25,42 @@ struct Worries {
     images: usize,
     volumes: usize,
     snapshots: usize,
-    /// The store's disk is nearly full.
-    low: bool,
+    /// Volumes that somebody should look at.
+    warnings: usize,
+    store: Level,
 }
 
 impl Worries {
     /// The worst of it, and all of it in words.
     fn health(self) -> (Health, Option<String>) {
-        let sick = |count: usize, what: &str| match count {
+        let count = |count: usize, what: &str, is: &str, are: &str| match count {
             0 => None,
-            1 => Some(format!("1 {what} is not well")),
-            _ => Some(format!("{count} {what}s are not well")),
+            1 => Some(format!("1 {what} {is}")),
+            _ => Some(format!("{count} {what}s {are}")),
         };
-        let sick: Vec<String> = [
+        let sick = |number, what| count(number, what, "is not well", "are not well");
+        let sick = [
             sick(self.images, "golden image"),
             sick(self.volumes, "volume"),
             sick(self.snapshots, "snapshot"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        let low = self.low.then(|| format!("less than {FREE_PERCENT_MIN} % of the store's disk are free"));
-        let health = match (sick.is_empty(), self.low) {
-            (false, _) => Health::Critical,
-            (true, true) => Health::Warning,
-            (true, false) => Health::OK,
+            (self.store == Level::Full).then(|| "the store is full: writes that need room fail".to_owned()),
+        ];
+        let warnings = [
+            count(self.warnings, "volume", "needs attention", "need attention"),
+            match self.store {
+                Level::Normal | Level::Full => None,
+                Level::Soft => Some(format!("the store is more than {SOFT_PERCENT} % full")),
+                Level::High => Some(format!("the store is more than {HIGH_PERCENT} % full")),
+            },
+        ];
+        let health = match (sick.iter().any(Option::is_some), warnings.iter().any(Option::is_some)) {
+            (true, _) => Health::Critical,
+            (false, true) => Health::Warning,
+            (false, false) => Health::OK,
         };
-        let words: Vec<String> = sick.into_iter().chain(low).collect();
+        let words: Vec<String> = sick.into_iter().chain(warnings).flatten().collect();
         (health, (!words.is_empty()).then(|| words.join("; ")))
     }
-}
-
-fn is_low(space: cow::disk::Space) -> bool {
-    space.free_bytes < space.total_bytes / 100 * FREE_PERCENT_MIN
 }
 
 pub(super) async fn version() -> Response {
@@ -66,10 +68,10 @@ pub(super) async fn version() -> Response {
 }
 
 pub(super) async fn status(State(control): State<Arc<Control>>) -> Answer {
-    let (images, volumes, space) =
-        control.blocking(|store| (store.images(), store.volumes(), store.space())).await?;
+    let (images, volumes, usage) =
+        control.blocking(|store| (store.images(), store.volumes(), store.usage())).await?;
     let images = images.map_err(|error| refusals::of_store(&error))?;
-    let space = space.map_err(|error| refusals::of_store(&error))?;
+    let usage = usage.map_err(|error| refusals::of_store(&error))?;
     let scrub = control.ask_scrub(Scrubber::status).await?;
     let damaged: BTreeSet<&String> = scrub
         .findings
@@ -77,11 +79,15 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Answer {
         .filter(|finding| finding.category == api::Snapshot::CATEGORY)
         .map(|finding| &finding.id)
         .collect();
+    let level = control.levels.of_store(&usage);
+    let healths: Vec<Health> =
+        volumes.iter().map(|info| resources::volume_health(info, &control).0).collect();
     let (health, reason) = Worries {
         images: images.iter().filter(|image| image.health != cow::Health::Ok).count(),
-        volumes: volumes.iter().filter(|volume| volume.health != cow::Health::Ok).count(),
+        volumes: healths.iter().filter(|health| **health == Health::Critical).count(),
         snapshots: damaged.len(),
-        low: is_low(space),
+        warnings: healths.iter().filter(|health| **health == Health::Warning).count(),
+        store: level,
     }
     .health();
     let status = DaemonStatus {
@@ -91,14 +97,22 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Answer {
         status: health,
         status_reason: reason,
         store: control.store.path().display().to_string(),
-        capacity: Capacity { total_bytes: space.total_bytes, available_bytes: space.free_bytes },
+        capacity: Capacity {
+            total_bytes: usage.total_bytes,
+            available_bytes: data_bytes_left(&usage),
+            reserve_bytes: usage.reserve_bytes,
+            withheld_bytes: usage.withheld_bytes,
+            images_bytes: usage.images_bytes,
+            volumes_bytes: usage.volumes_bytes,
+            snapshots_bytes: usage.snapshots_bytes,
+            level: resources::space_level(level),
+        },
         portals: resources::portals(control.exports.as_ref()),
         golden_images: images.len() as u64,
         os_volumes: volumes.len() as u64,
         sessions: control.exports.session_count() as u64,
         provisioned_bytes: volumes.iter().map(|volume| volume.size_bytes).sum(),
-        allocated_bytes: volumes.iter().map(|volume| volume.allocated_bytes).sum::<u64>()
-            + images.iter().map(|image| image.allocated_bytes).sum::<u64>(),
+        allocated_bytes: usage.images_bytes + usage.volumes_bytes + usage.snapshots_bytes,
         scrub,
     };
     Ok(json(StatusCode::OK, &status))
@@ -111,16 +125,13 @@ mod tests {
     #[test]
     fn the_worst_counts_and_all_is_said() {
         assert_eq!(Worries::default().health(), (Health::OK, None));
-        assert_eq!(Worries { low: true, ..Worries::default() }.health().0, Health::Warning);
-        let (health, words) = Worries { volumes: 2, snapshots: 1, low: true, images: 0 }.health();
+        assert_eq!(Worries { warnings: 1, ..Worries::default() }.health().0, Health::Warning);
+        assert_eq!(Worries { store: Level::Soft, ..Worries::default() }.health().0, Health::Warning);
+        assert_eq!(Worries { store: Level::Full, ..Worries::default() }.health().0, Health::Critical);
+        let worries = Worries { volumes: 2, snapshots: 1, warnings: 3, store: Level::High, images: 0 };
+        let (health, words) = worries.health();
         assert_eq!(health, Health::Critical);
-        let words = words.unwrap();
-        assert!(words.starts_with("2 volumes are not well; 1 snapshot is not well; less than"), "{words}");
-    }
-
-    #[test]
-    fn a_tenth_is_little() {
-        let space = |free_bytes| cow::disk::Space { total_bytes: 1000, free_bytes };
-        assert_eq!([is_low(space(100)), is_low(space(99))], [false, true]);
+        let all = "2 volumes are not well; 1 snapshot is not well; 3 volumes need attention; the store is more than 90 % full";
+        assert_eq!(words.unwrap(), all);
     }
 }

@@ -1,9 +1,10 @@
 //! `/rest/os-volumes`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::{Code, NewOsVolume, OsVolume, Page, Refusal, SessionSummary, VolumeStorage, page};
+use api::{Code, NewOsVolume, OsVolume, OsVolumeChange, Page, Refusal, SessionSummary, VolumeStorage, page};
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -64,11 +65,12 @@ impl Control {
     }
 
     pub(super) fn volume_resource(&self, info: VolumeInfo) -> OsVolume {
-        resources::volume(info, &self.known, self.exports.as_ref())
+        let sessions = self.exports.sessions(info.id);
+        resources::volume(info, sessions, self)
     }
 
     /// What a list can be filtered and sorted by. Only the volumes of the page asked for become resources.
-    fn volume_field(&self, info: &VolumeInfo, field: &str) -> Option<String> {
+    fn volume_field(&self, info: &VolumeInfo, field: &str, sessions: &Sessions) -> Option<String> {
         match field {
             "name" => Some(info.name.clone()),
             "id" | "oeVolumeId" => Some(info.id.to_string()),
@@ -77,8 +79,12 @@ impl Control {
             "goldenVolumeUri" => info.image.map(resources::image_uri),
             "created" | "modified" => Some(api::iso8601(info.created_unix_ms)),
             "oeVolumeIQN" | "iscsiName" => Some(self.exports.target_name(info.id, &info.name)),
-            "status" => Some(resources::health(info.health.clone()).0.to_string()),
-            "state" => Some(self.volume_resource(info.clone()).state),
+            "status" => Some(resources::volume_health(info, self).0.to_string()),
+            "state" => {
+                let status = resources::volume_health(info, self).0;
+                Some(resources::state(status, of_volume(sessions, info.id)).to_owned())
+            }
+            "spaceLevel" => Some(resources::space_level(self.levels.of_volume(info)).to_string()),
             _ => None,
         }
     }
@@ -90,10 +96,22 @@ pub(super) async fn list(
 ) -> Answer {
     let Query(query) = query?;
     let volumes = control.blocking(cow::Store::volumes).await?;
+    let sessions = control.exports.all_sessions();
     let kind = ("OeVolumeCollection", OsVolume::CATEGORY, api::OS_VOLUMES);
-    let found = page(kind, &query, volumes, |info, field| control.volume_field(info, field));
+    let found = page(kind, &query, volumes, |info, field| control.volume_field(info, field, &sessions));
     let found = found.map_err(|error| Refusal::new(Code::MalformedRequest, error.to_string()))?;
-    Ok(json(StatusCode::OK, &found.map(|info| control.volume_resource(info))))
+    let resource = |info: VolumeInfo| {
+        let sessions = of_volume(&sessions, info.id).to_vec();
+        resources::volume(info, sessions, &control)
+    };
+    Ok(json(StatusCode::OK, &found.map(resource)))
+}
+
+/// Who is logged in, by volume.
+type Sessions = HashMap<VolumeId, Vec<SessionSummary>>;
+
+fn of_volume(sessions: &Sessions, volume: VolumeId) -> &[SessionSummary] {
+    sessions.get(&volume).map_or(&[], Vec::as_slice)
 }
 
 pub(super) async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
@@ -199,6 +217,63 @@ fn check_size(size_bytes: Option<u64>, image: Option<&KnownImage>) -> Result<(),
         )),
         _ => Ok(()),
     }
+}
+
+/// Changes a volume, in use or not. All of the change is checked before any of it is made.
+pub(super) async fn change(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let change: OsVolumeChange = parse(body)?;
+    let info = control.find_volume(&id).await?;
+    check_change(&info, &change)?;
+    let (volume, size, quota) = (info.id, change.size, change.quota_bytes);
+    let done = control.blocking(move |store| {
+        if let Some(size) = size {
+            store.grow_volume(volume, size.0)?;
+        }
+        if let Some(quota) = quota {
+            store.set_quota(volume, quota.map(|quota| quota.0))?;
+        }
+        Ok(())
+    });
+    let done: cow::Result<()> = done.await?;
+    // Also when only a part was done.
+    control.exports.resized(volume);
+    done.map_err(|error| refusals::of_store(&error))?;
+    if let Some(size) = size {
+        tracing::info!(volume = info.name, from = info.size_bytes, to = size.0, "volume grown");
+    }
+    if let Some(quota) = quota {
+        tracing::info!(volume = info.name, quota = quota.map(|quota| quota.0), "quota set");
+    }
+    Ok(json(StatusCode::OK, &control.volume_resource(control.find_volume(&id).await?)))
+}
+
+fn check_change(info: &VolumeInfo, change: &OsVolumeChange) -> Result<(), Refusal> {
+    if let Some(size) = change.size
+        && size.0 < info.size_bytes
+    {
+        let message = format!(
+            "volume {:?} has {} ({} bytes) and cannot shrink to {} ({} bytes)",
+            info.name,
+            Size::from_bytes(info.size_bytes),
+            info.size_bytes,
+            Size::from_bytes(size.0),
+            size.0
+        );
+        return Err(Refusal::new(Code::InvalidValue, message)
+            .source("size")
+            .action("make a smaller volume, and copy what is in its file systems"));
+    }
+    if let Some(Some(quota)) = change.quota_bytes
+        && quota.0 == 0
+    {
+        let refusal = Refusal::new(Code::InvalidValue, "a quota of 0 bytes lets nothing be written");
+        return Err(refusal.source("quotaBytes").action("give null (osvol: none) for no quota"));
+    }
+    Ok(())
 }
 
 /// The query of what a session in the way refuses. Clients send `force=True`.

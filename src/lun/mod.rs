@@ -26,7 +26,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -59,8 +59,8 @@ pub enum OpenError {
     /// The configuration makes no disk.
     #[error("the volume makes no disk")]
     Config(#[from] ConfigError),
-    /// The stored reservations cannot be read.
-    #[error("cannot read the persistent reservations in {path}")]
+    /// The stored reservations cannot be read, nor set aside.
+    #[error("cannot set the damaged persistent reservations in {path} aside")]
     Reservations {
         /// Their file.
         path: PathBuf,
@@ -86,6 +86,8 @@ pub struct Lun {
     gate: Arc<Gate>,
     background: Background,
     saved: Option<SavedReservations>,
+    /// Where stored reservations were put that could not be read.
+    damaged_reservations: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Lun {
@@ -97,17 +99,26 @@ impl std::fmt::Debug for Lun {
 impl Lun {
     /// The disk on top of `store`.
     ///
+    /// Stored reservations that cannot be read are set aside, and the disk begins without any: a machine that boots
+    /// from it is worth more than they are, and members of a cluster notice, for their keys are not registered.
+    ///
     /// # Errors
-    /// When the configuration makes no disk, or the stored reservations cannot be read.
+    /// When the configuration makes no disk, or damaged reservations cannot be set aside.
     pub fn open(config: LunConfig, store: Arc<dyn BlockStore>) -> Result<Arc<Self>, OpenError> {
         let saved = config.reservations.map(SavedReservations::new);
-        let reservations = match &saved {
-            Some(saved) => saved.load()?,
-            None => None,
+        let config = UnitConfig { size_bytes: store.size_bytes(), reservations: None, ..config.unit };
+        let (unit, damaged_reservations) = match &saved {
+            Some(saved) => unit_with_reservations(config, saved)?,
+            None => (LogicalUnit::new(config)?, None),
         };
-        let unit = UnitConfig { size_bytes: store.size_bytes(), reservations, ..config.unit };
-        let unit = Mutex::new(LogicalUnit::new(unit)?);
-        Ok(Arc::new(Self { unit, store, gate: Arc::default(), background: Background::default(), saved }))
+        let (unit, gate, background) = (Mutex::new(unit), Arc::default(), Background::default());
+        Ok(Arc::new(Self { unit, store, gate, background, saved, damaged_reservations }))
+    }
+
+    /// Where stored reservations were put that could not be read when the disk was opened.
+    #[must_use]
+    pub fn damaged_reservations(&self) -> Option<&Path> {
+        self.damaged_reservations.as_deref()
     }
 
     /// A session begins: a new I_T nexus through the target port with this relative identifier.
@@ -196,4 +207,21 @@ impl Lun {
     pub fn quiesce(&self) {
         self.gate.quiesce();
     }
+}
+
+/// The unit with the reservations that were stored; those that cannot be read are set aside, and it is told where.
+fn unit_with_reservations(
+    config: UnitConfig,
+    saved: &SavedReservations,
+) -> Result<(LogicalUnit, Option<PathBuf>), OpenError> {
+    let why = match saved.load() {
+        Ok(reservations) => match LogicalUnit::new(UnitConfig { reservations, ..config.clone() }) {
+            Err(ConfigError::Reservations) => "their content makes no sense".to_owned(),
+            unit => return Ok((unit?, None)),
+        },
+        Err(error) => error.to_string(),
+    };
+    let aside = saved.set_aside()?;
+    tracing::error!("persistent reservations are damaged ({why}) and cleared; see {}", aside.display());
+    Ok((LogicalUnit::new(config)?, Some(aside)))
 }

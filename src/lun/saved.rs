@@ -23,11 +23,21 @@ impl SavedReservations {
     }
 
     /// What was stored last; nothing where nothing was.
-    pub(super) fn load(&self) -> Result<Option<Bytes>, OpenError> {
+    pub(super) fn load(&self) -> io::Result<Option<Bytes>> {
         let path = self.path.lock();
         match fs::read(&*path).and_then(checked) {
             Ok(state) => Ok(Some(state)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a file that cannot be read out of the way, for people to look at; gives where it is.
+    pub(super) fn set_aside(&self) -> Result<PathBuf, OpenError> {
+        let path = self.path.lock();
+        let aside = path.with_extension("damaged");
+        match fs::rename(&*path, &aside) {
+            Ok(()) => Ok(aside),
             Err(source) => Err(OpenError::Reservations { path: path.clone(), source }),
         }
     }

@@ -1,6 +1,10 @@
 //! What the executor needs of a volume. `cow::Volume` is one; tests have one that fails where they want.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
 use cow::{Allocation, Error, Kind, Wait};
+use parking_lot::Mutex;
 use scsi::{StatusRun, Usage};
 
 /// Why the store did not do something.
@@ -30,10 +34,39 @@ pub trait BlockStore: Send + Sync {
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
-        if error.kind() != Kind::WouldBlock {
-            tracing::warn!(%error, source = ?std::error::Error::source(&error), "volume");
+        match error.kind() {
+            Kind::WouldBlock => {}
+            Kind::NoSpace => {
+                if let Some(unsaid) = REFUSALS.say() {
+                    tracing::warn!(%error, unsaid, "a write is refused");
+                }
+            }
+            _ => tracing::warn!(%error, source = ?std::error::Error::source(&error), "volume"),
         }
         Self(error.kind())
+    }
+}
+
+/// Writes that find no space come by the thousand: one of them is logged now and then.
+static REFUSALS: Seldom = Seldom { last: Mutex::new(None), unsaid: AtomicU64::new(0) };
+const REFUSALS_EVERY: Duration = Duration::from_secs(10);
+
+/// Says something at most once in a while.
+struct Seldom {
+    last: Mutex<Option<Instant>>,
+    unsaid: AtomicU64,
+}
+
+impl Seldom {
+    /// Whether it is to be said now; then gives how often it was not since it was said last.
+    fn say(&self) -> Option<u64> {
+        let mut last = self.last.lock();
+        if last.is_some_and(|last| last.elapsed() < REFUSALS_EVERY) {
+            self.unsaid.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        *last = Some(Instant::now());
+        Some(self.unsaid.swap(0, Ordering::Relaxed))
     }
 }
 

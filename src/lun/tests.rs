@@ -337,6 +337,27 @@ fn reservations_with_aptpl_survive_a_restart() {
 }
 
 #[test]
+fn damaged_reservations_are_set_aside_and_the_disk_opens() {
+    let directory = std::env::temp_dir().join(format!("osvol-lun-damaged-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("reservations");
+    let nonsense = [7; 9];
+    let sealed = [&crc32c::crc32c(&nonsense).to_be_bytes()[..], &nonsense].concat();
+    for damaged in [&b"xyz"[..], &[0; 40], &sealed] {
+        std::fs::write(&path, damaged).unwrap();
+        let rig = Rig::with_reservations(Some(path.clone()));
+        let aside = rig.lun.damaged_reservations().unwrap().to_owned();
+        assert_eq!(std::fs::read(aside).unwrap(), damaged);
+        assert!(!path.exists());
+        let keys = rig.good(&[0x5E, 0, 0, 0, 0, 0, 0, 0, 255, 0], &[]);
+        assert_eq!(keys[4..8], [0; 4], "no keys");
+        rig.good(&write10(0, 1), &[1; 512]);
+    }
+    assert_eq!(Rig::with_reservations(Some(path)).lun.damaged_reservations(), None);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
 fn other_logical_units_do_not_exist() {
     let rig = Rig::new();
     let inquiry = [0x12, 0, 0, 0, 36, 0];

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -12,11 +12,12 @@ use api::SessionSummary;
 use cow::{Store, VolumeId, VolumeInfo};
 use iscsi::IscsiName;
 use parking_lot::Mutex;
-use scsi::UnitConfig;
+use scsi::{Attention, UnitConfig};
 
 use crate::control::{Exports, Withdrawal};
 use crate::exports::{Access, Directory, InUse, SessionListing};
 use crate::lun::{Lun, LunConfig};
+use crate::service::Listeners;
 
 /// Directory of the store that holds persistent reservations, a file a volume.
 const RESERVATIONS: &str = "reservations";
@@ -30,6 +31,8 @@ pub struct VolumeExports {
     published: Mutex<HashMap<VolumeId, IscsiName>>,
     /// Where persistent reservations are kept.
     reservations: PathBuf,
+    /// Files of persistent reservations that were set aside because they are damaged, by volume.
+    damaged: Arc<Mutex<HashMap<VolumeId, PathBuf>>>,
 }
 
 impl VolumeExports {
@@ -48,6 +51,7 @@ impl VolumeExports {
             portals,
             prefix: prefix.to_owned(),
             published: Mutex::default(),
+            damaged: Arc::new(Mutex::new(damaged_reservations(&reservations))),
             reservations,
         };
         exports.store.volumes().iter().for_each(|info| exports.publish(info));
@@ -72,6 +76,7 @@ impl VolumeExports {
         let (store, id) = (self.store.clone(), info.id);
         let target_name = name.to_string();
         let reservations = self.reservations_of(id);
+        let damaged = self.damaged.clone();
         let open = move || {
             if let Some(directory) = reservations.parent() {
                 std::fs::create_dir_all(directory).context("cannot make the directory of reservations")?;
@@ -79,7 +84,11 @@ impl VolumeExports {
             let volume = store.open_volume(id).context("cannot open the volume")?;
             let unit = UnitConfig::volume(id.0, &target_name, volume.size_bytes());
             let config = LunConfig { unit, reservations: Some(reservations.clone()) };
-            Lun::open(config, volume).context("cannot make a disk of the volume")
+            let lun = Lun::open(config, volume).context("cannot make a disk of the volume")?;
+            if let Some(aside) = lun.damaged_reservations() {
+                damaged.lock().insert(id, aside.to_owned());
+            }
+            Ok(lun)
         };
         self.directory.add(name.clone(), Access::default(), Box::new(open));
         self.published.lock().insert(id, name);
@@ -87,10 +96,33 @@ impl VolumeExports {
     }
 }
 
+/// What earlier runs of the daemon set aside and nobody has taken away yet.
+fn damaged_reservations(directory: &Path) -> HashMap<VolumeId, PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let damaged = entries.map(|entry| entry.path()).filter_map(|path| {
+        let id = path.file_name()?.to_str()?.strip_suffix(".damaged")?.parse().ok()?;
+        Some((id, path))
+    });
+    damaged.collect()
+}
+
 fn summary(session: SessionListing) -> SessionSummary {
     SessionSummary {
         initiator_name: session.initiator.to_string(),
         address: Some(session.address.ip().to_canonical().to_string()),
+    }
+}
+
+impl Listeners for VolumeExports {
+    fn soft_threshold_reached(&self, volume: Option<VolumeId>) {
+        let luns = match volume {
+            None => self.directory.opened_luns(),
+            Some(volume) => {
+                let target = self.name_of(volume).and_then(|name| self.directory.find(&name));
+                target.and_then(|target| target.opened_lun()).into_iter().collect()
+            }
+        };
+        luns.iter().for_each(|lun| lun.announce(Attention::SoftThreshold));
     }
 }
 
@@ -109,6 +141,41 @@ impl Exports for VolumeExports {
     fn sessions(&self, volume: VolumeId) -> Vec<SessionSummary> {
         let sessions = self.name_of(volume).map(|name| self.directory.sessions(&name));
         sessions.unwrap_or_default().into_iter().map(summary).collect()
+    }
+
+    fn all_sessions(&self) -> HashMap<VolumeId, Vec<SessionSummary>> {
+        let by_target = self.directory.sessions_by_target();
+        if by_target.is_empty() {
+            return HashMap::new();
+        }
+        let published = self.published.lock();
+        let of_volume = |(volume, name): (&VolumeId, &IscsiName)| {
+            let sessions = by_target.get(name)?.iter().cloned().map(summary).collect();
+            Some((*volume, sessions))
+        };
+        published.iter().filter_map(of_volume).collect()
+    }
+
+    fn warning(&self, volume: VolumeId) -> Option<String> {
+        let mut damaged = self.damaged.lock();
+        let aside = damaged.get(&volume)?;
+        if !aside.exists() {
+            damaged.remove(&volume);
+            return None;
+        }
+        Some(format!(
+            "its persistent reservations were damaged and are cleared; they were set aside as {}",
+            aside.display()
+        ))
+    }
+
+    fn resized(&self, volume: VolumeId) {
+        let target = self.name_of(volume).and_then(|name| self.directory.find(&name));
+        if let Some(lun) = target.and_then(|target| target.opened_lun())
+            && let Err(error) = lun.resized()
+        {
+            tracing::error!(%volume, %error, "the volume's new size is not told to initiators");
+        }
     }
 
     fn session_count(&self) -> usize {
@@ -132,6 +199,9 @@ impl Exports for VolumeExports {
                 Ok(()) => {
                     self.published.lock().remove(&volume);
                     let _ = std::fs::remove_file(self.reservations_of(volume));
+                    if let Some(aside) = self.damaged.lock().remove(&volume) {
+                        let _ = std::fs::remove_file(aside);
+                    }
                     Withdrawal::Done
                 }
                 Err(InUse(sessions)) => Withdrawal::InUse(sessions.into_iter().map(summary).collect()),

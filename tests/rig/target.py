@@ -226,6 +226,39 @@ class Osvold(Target):
         return sha256(candidates[0], size)
 
 
+class SmallDisk(Osvold):
+    """osvold with its store on a small file system, in a mount namespace of its own."""
+
+    def __init__(self, directory, portals, mebibytes=24):
+        super().__init__(directory, portals)
+        self.mebibytes = mebibytes
+        self.mounted = False
+
+    def spawn(self, command, **keywords):
+        """The file system goes with the namespace's last process: one that waits keeps it across restarts."""
+        self.state.mkdir(exist_ok=True)
+        if not self.mounted:
+            mount = f'mount -t tmpfs -o size={self.mebibytes}m tmpfs "$0" && touch "$1" && exec sleep infinity'
+            ready = self.dir / "mounted"
+            self.keeper = subprocess.Popen(["unshare", "-m", "--", "sh", "-c", mount, self.state, ready], stdin=subprocess.DEVNULL)
+            end = time.monotonic() + START_SECONDS
+            while not ready.exists() and time.monotonic() < end:
+                time.sleep(0.01)
+            self.mounted = True
+        super().spawn(["nsenter", "-m", "-t", self.keeper.pid, "--", *command], **keywords)
+
+    def used_bytes(self):
+        """What the store's own file system says, seen from the daemon's mount namespace."""
+        seen = os.statvfs(f"/proc/{self.pid}/root{self.state}")
+        return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
+
+    def close(self):
+        """Ends what keeps the file system."""
+        if self.mounted:
+            self.keeper.kill()
+            self.keeper.wait(STOP_SECONDS)
+
+
 class Tgt(Target):
     """Debian's tgt: each volume is a sparse copy of its image, LUN 1 of a target of its own."""
 

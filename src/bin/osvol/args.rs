@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use api::{ImageFormat, Name};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
-use config::Size;
+use config::{Size, UnitError};
 
 /// Manages golden images and OS volumes of osvold, an iSCSI target for machines that boot from the network.
 #[derive(Debug, Parser)]
@@ -108,6 +108,21 @@ pub(crate) enum VolumeCommand {
         /// Name or id.
         name: String,
     },
+    /// Makes an OS volume larger, also while it is in use: initiators are told. What is added reads zeros.
+    Grow {
+        /// Name or id.
+        name: String,
+        /// The new size, such as 80GiB. A volume never shrinks.
+        size: Size,
+    },
+    /// Changes the limits of an OS volume.
+    Set {
+        /// Name or id.
+        name: String,
+        /// Most that its own data may take in the store, such as 10GiB, or `none`.
+        #[arg(long, value_name = "SIZE|none", required = true, value_parser = Limit::parse)]
+        quota: Option<Limit>,
+    },
     /// Removes an OS volume and its data. Refused while an initiator is logged in.
     #[command(visible_alias = "rm")]
     Remove {
@@ -127,6 +142,19 @@ pub(crate) enum ScrubCommand {
     Start,
     /// Ends the pass that runs. The next one begins from the start.
     Stop,
+}
+
+/// A number of bytes, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit(pub(crate) Option<Size>);
+
+impl Limit {
+    fn parse(text: &str) -> Result<Self, UnitError> {
+        match text {
+            "none" => Ok(Self(None)),
+            size => size.parse().map(|size| Self(Some(size))),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -45,6 +45,15 @@ impl Client {
         self.typed(self.exchange("POST", path, &body)?)
     }
 
+    pub(crate) fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Answer<T>, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| self.protocol(error.to_string()))?;
+        self.typed(self.exchange("PATCH", path, &body)?)
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Result<(), Failure> {
         self.exchange("DELETE", path, b"").map(drop)
     }

@@ -1,6 +1,6 @@
 //! `osvol status`.
 
-use api::{DaemonStatus, Portal};
+use api::{DaemonStatus, Portal, SpaceLevel};
 use config::Size;
 
 use super::{counted, facts, health, scrub, time};
@@ -22,17 +22,43 @@ pub(crate) fn run(client: &Client, output: &Output) -> Result<(), Failure> {
         ),
         ("Health", health(status.status, status.status_reason.as_deref())),
         ("Portals", portals.join(", ")),
-        ("Store", status.store),
+        ("Store", status.store.clone()),
         ("Disk", disk(&status.capacity)),
+        ("Kept back", kept_back(&status.capacity)),
         ("Golden images", status.golden_images.to_string()),
         ("OS volumes", format!("{} with {}", status.os_volumes, counted(status.sessions, "session"))),
         ("Provisioned", Size::from_bytes(status.provisioned_bytes).to_string()),
-        ("Allocated", Size::from_bytes(status.allocated_bytes).to_string()),
+        ("Allocated", allocated(&status)),
         ("Scrub", scrub::brief(&status.scrub)),
     ]))
 }
 
 fn disk(capacity: &api::Capacity) -> String {
     let size = Size::from_bytes;
-    format!("{} free of {}", size(capacity.available_bytes), size(capacity.total_bytes))
+    let level = match capacity.level {
+        SpaceLevel::Normal => String::new(),
+        level => format!(" ({level})"),
+    };
+    format!("{} free for data of {}{level}", size(capacity.available_bytes), size(capacity.total_bytes))
+}
+
+fn kept_back(capacity: &api::Capacity) -> String {
+    let reserve = format!("{} for metadata", Size::from_bytes(capacity.reserve_bytes));
+    match capacity.withheld_bytes {
+        0 => reserve,
+        withheld => format!("{reserve}, {} for volumes with a reserve", Size::from_bytes(withheld)),
+    }
+}
+
+/// The total, and what it is made of.
+fn allocated(status: &DaemonStatus) -> String {
+    let size = Size::from_bytes;
+    let capacity = &status.capacity;
+    format!(
+        "{}: images {}, volumes {}, snapshots {}",
+        size(status.allocated_bytes),
+        size(capacity.images_bytes),
+        size(capacity.volumes_bytes),
+        size(capacity.snapshots_bytes)
+    )
 }

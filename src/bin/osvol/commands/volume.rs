@@ -1,10 +1,10 @@
 //! `osvol volume`.
 
-use api::{Collection, NewOsVolume, OsVolume, SizeSpec};
+use api::{Collection, NewOsVolume, OsVolume, OsVolumeChange, SizeSpec};
 use config::Size;
 
 use super::{facts, health, resource};
-use crate::args::VolumeCommand;
+use crate::args::{Limit, VolumeCommand};
 use crate::client::Client;
 use crate::connect;
 use crate::failure::Failure;
@@ -25,6 +25,8 @@ pub(crate) fn run(command: &VolumeCommand, client: &Client, output: &Output) -> 
         }
         VolumeCommand::List => list(client, output),
         VolumeCommand::Show { name } => show(client, output, name),
+        VolumeCommand::Grow { name, size } => grow(client, output, name, *size),
+        VolumeCommand::Set { name, quota } => set(client, output, name, *quota),
         VolumeCommand::Remove { name, force } => remove(client, output, name, *force),
     }
 }
@@ -99,6 +101,7 @@ fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
         ("Golden image", volume.image_name.clone().unwrap_or_else(|| "none".to_owned())),
         ("Provisioned", bytes(volume.provisioned_bytes)),
         ("Allocated", bytes(volume.allocated_bytes)),
+        ("Quota", quota_words(volume)),
         ("iSCSI name", volume.iscsi_name.clone()),
         ("LUN", volume.lun.to_string()),
         ("Portals", portals.join(", ")),
@@ -112,6 +115,36 @@ fn session(session: &api::SessionSummary) -> String {
     match &session.address {
         Some(address) => format!("{} from {address}", session.initiator_name),
         None => session.initiator_name.clone(),
+    }
+}
+
+fn grow(client: &Client, output: &Output, name: &str, size: Size) -> Result<(), Failure> {
+    let change = OsVolumeChange { size: Some(SizeSpec(size.bytes())), ..OsVolumeChange::default() };
+    let answer = client.patch::<OsVolume>(&resource(api::OS_VOLUMES, name)?, &change)?;
+    let size = Size::from_bytes(answer.value.provisioned_bytes);
+    match output.json {
+        true => output.text(&answer.json),
+        false => output.text(&format!("volume {} has {size} now", answer.value.name)),
+    }
+}
+
+fn set(client: &Client, output: &Output, name: &str, quota: Option<Limit>) -> Result<(), Failure> {
+    let quota_bytes = quota.map(|Limit(quota)| quota.map(|quota| SizeSpec(quota.bytes())));
+    let change = OsVolumeChange { quota_bytes, ..OsVolumeChange::default() };
+    let answer = client.patch::<OsVolume>(&resource(api::OS_VOLUMES, name)?, &change)?;
+    match output.json {
+        true => output.text(&answer.json),
+        false => output.text(&format!("volume {}: {}", answer.value.name, quota_words(&answer.value))),
+    }
+}
+
+/// `3.1 GiB used of a quota of 10 GiB`.
+fn quota_words(volume: &OsVolume) -> String {
+    match volume.quota_bytes {
+        Some(quota) => {
+            format!("{} used of a quota of {}", Size::from_bytes(volume.used_bytes), Size::from_bytes(quota))
+        }
+        None => "no quota".to_owned(),
     }
 }
 
