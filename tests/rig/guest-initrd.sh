@@ -41,7 +41,7 @@ if ! kernel=$(newest_kernel ""); then
   kernel=$(newest_kernel "$root") || { say "downloading a kernel"; download_kernel; kernel=$(newest_kernel "$root"); }
 fi
 
-modules="virtio_pci virtio_net virtio_rng scsi_mod sd_mod sg iscsi_tcp libiscsi libiscsi_tcp
+modules="virtio_pci virtio_net virtio_rng virtio_blk scsi_mod sd_mod sg iscsi_tcp libiscsi libiscsi_tcp
   scsi_transport_iscsi crc32c_generic crc32c-intel libcrc32c ext4 dm-mod dm-multipath dm-round-robin"
 # busybox fills in everything else: it is installed first, and these win over its
 # applets of the same name.

@@ -25,17 +25,34 @@ COMMON = [
 ]  # fmt: skip
 
 
-def script_cpio(folder, script, environment):
-    """A cpio with the script and its environment, to be appended to the guest's own."""
+def libraries_of(path):
+    """The libraries that a program of this machine needs, by the paths that Debian's merged /usr gives them."""
+    listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
+    found = re.findall(r"=> (/\S+)|^\s*(/\S+)", listed, re.MULTILINE)
+    return [re.sub(r"^/lib", "/usr/lib", one or other) for one, other in found]
+
+
+def script_cpio(folder, script, environment, files=()):
+    """A cpio with the script, its environment, and programs and files of this machine under /rig, to be appended to
+    the guest's own."""
     tree = pathlib.Path(folder) / "tree"
     (tree / "rig").mkdir(parents=True)
     body = pathlib.Path(script).read_text()
     (tree / "rig/script").write_text(f". /rig/guest-lib.sh\n{body}")
     (tree / "rig/env").write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
-    names = "\n".join([".", "./rig", "./rig/script", "./rig/env"])
+    for file in map(pathlib.Path, files):
+        copy = tree / "rig" / file.name
+        shutil.copy(file, copy)
+        if os.access(file, os.X_OK):
+            subprocess.run(["strip", copy], check=True)
+            for library in libraries_of(file):
+                (tree / library[1:]).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(library, tree / library[1:])
+    names = [".", *sorted(f"./{path.relative_to(tree)}" for path in tree.rglob("*"))]
     return subprocess.run(
-        ["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=tree, input=names.encode(), capture_output=True, check=True
-    ).stdout
+        ["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"],
+        cwd=tree, input="\n".join(names).encode(), capture_output=True, check=True,
+    ).stdout  # fmt: skip
 
 
 class Reader(threading.Thread):
@@ -58,11 +75,12 @@ def initrd_folder():
     return pathlib.Path(done.stdout.strip().splitlines()[-1])
 
 
-def run_guest(script, environment, on_line, hooks=None, limit=240, index=0, memory_mib=1024):
+def run_guest(script, environment, on_line, hooks=None, limit=240, index=0, memory_mib=1024, files=(), devices=()):
     """Runs a script in the guest; returns its status, 124 at the time limit, 125 without a report.
 
     `hooks` maps the first word of the guest's `host WORD ...` to a function of the other
     words that returns text; an exception it raises becomes a failing status in the guest.
+    `files` are put into the guest's /rig, `devices` are more words for QEMU.
     """
     base = initrd_folder()
     with tempfile.TemporaryDirectory(prefix="osvol-guest-") as scratch:
@@ -70,7 +88,7 @@ def run_guest(script, environment, on_line, hooks=None, limit=240, index=0, memo
         with open(folder / "initrd", "wb") as initrd:
             with open(base / "base.cpio", "rb") as source:
                 shutil.copyfileobj(source, initrd)
-            initrd.write(script_cpio(folder, script, environment))
+            initrd.write(script_cpio(folder, script, environment, files))
         for end in ("control.in", "control.out"):
             os.mkfifo(folder / end)
         append = (
@@ -81,7 +99,7 @@ def run_guest(script, environment, on_line, hooks=None, limit=240, index=0, memo
             QEMU, "-machine", "q35", *COMMON, "-m", str(memory_mib), "-kernel", base / "vmlinuz", "-initrd", folder / "initrd",
             "-append", append, "-serial", "stdio", "-chardev", f"pipe,id=control,path={folder}/control", "-serial", "chardev:control",
             "-netdev", f"tap,id=n0,ifname=tap{index},script=no,downscript=no",
-            "-device", f"virtio-net-pci,netdev=n0,romfile=,mac=52:54:00:12:34:{16 + index:02x}",
+            "-device", f"virtio-net-pci,netdev=n0,romfile=,mac=52:54:00:12:34:{16 + index:02x}", *devices,
         ]  # fmt: skip
         # Read-write, so that neither side blocks in open() or sees an end of file first.
         control_in = os.open(folder / "control.in", os.O_RDWR)
