@@ -21,6 +21,8 @@ pub struct Geometry {
     pub data_ahead_blocks: u32,
     /// A sync that found no more new blocks than this counts as one of many small ones.
     pub small_sync_blocks: u32,
+    /// Most segments of one layer at a time, at most [`limits::SEGMENT_SLOTS_MAX`].
+    pub segments_max: usize,
 }
 
 impl Default for Geometry {
@@ -33,6 +35,7 @@ impl Default for Geometry {
             summary_reserve_bytes: limits::SUMMARY_RESERVE_BYTES,
             data_ahead_blocks: limits::DATA_AHEAD_BLOCKS,
             small_sync_blocks: limits::SMALL_SYNC_BLOCKS,
+            segments_max: limits::SEGMENT_SLOTS_MAX,
         }
     }
 }

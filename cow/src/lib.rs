@@ -30,6 +30,7 @@ pub use error::{Error, Kind, Result};
 pub use geometry::Geometry;
 pub use ids::{BadId, BootId, ImageId, LayerId, SnapshotId, StoreId, VolumeId};
 pub use image::import::{Import, Progress};
+pub use layer::Compacted;
 pub use scrub::{Pace, Rotten, Scrub, ScrubProgress, Scrubbed};
 pub use store::{
     Health, ImageInfo, Level, NewVolume, SnapshotInfo, Store, Upkeep, Usage, VolumeInfo, check_name,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{
     context::Context,
+    disk::Space,
     error::{Error, Kind, Result},
     limits::{BLOCK_BYTES, RESERVE_BYTES_MAX, RESERVE_BYTES_MIN, RESERVE_SHARE, ROOM_STEP_BLOCKS},
 };
@@ -21,17 +22,34 @@ impl Context {
         if budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
             return Ok(());
         }
-        let space = self
-            .disk
-            .space(&self.root)
-            .map_err(|error| Error::io("ask for the space of", &self.root, error))?;
+        let space = self.look()?;
         let free = space.free_bytes.saturating_sub(reserve_bytes(space.total_bytes)) / BLOCK_BYTES;
         if free < blocks {
-            let message = format!("{}: only the reserve of the file system is left", self.root.display());
-            return Err(Error::new(Kind::NoSpace, message));
+            return Err(self.no_room());
         }
         budget.store((free - blocks).min(ROOM_STEP_BLOCKS), Ordering::Relaxed);
         Ok(())
+    }
+}
+
+impl Context {
+    /// Takes room for copies that set free more than they take: they may have the half of the reserve.
+    pub(crate) fn take_room_for_copies(&self, blocks: u64) -> Result<()> {
+        let space = self.look()?;
+        if space.free_bytes < reserve_bytes(space.total_bytes) / 2 + blocks * BLOCK_BYTES {
+            return Err(self.no_room());
+        }
+        Ok(())
+    }
+
+    fn look(&self) -> Result<Space> {
+        let space = self.disk.space(&self.root);
+        space.map_err(|error| Error::io("ask for the space of", &self.root, error))
+    }
+
+    fn no_room(&self) -> Error {
+        let message = format!("{}: only the reserve of the file system is left", self.root.display());
+        Error::new(Kind::NoSpace, message)
     }
 }
 

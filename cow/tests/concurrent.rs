@@ -108,6 +108,8 @@ fn run(seed: u64, rounds: u64) {
         let keeper = scope.spawn(|| {
             let mut number = 0;
             while !done.load(Ordering::Relaxed) {
+                let compacted = volume.compact(u64::MAX, 99).unwrap();
+                assert_eq!(compacted.left_alone, 0, "nothing is rotten");
                 volume.reclaim().unwrap();
                 volume.checkpoint().unwrap();
                 let name = format!("s{number}");
@@ -120,10 +122,11 @@ fn run(seed: u64, rounds: u64) {
                 }
             }
         });
-        let written = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
+        let written: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        // Also when one of them has failed.
         done.store(true, Ordering::Relaxed);
         keeper.join().unwrap();
-        written
+        written.into_iter().map(|written| written.unwrap()).collect()
     });
     (0..THREADS).for_each(|thread| check(&volume, thread, &written[thread], false));
     drop((volume, store));

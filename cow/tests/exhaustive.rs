@@ -19,6 +19,10 @@ use support::{
 /// Write, write parts of two blocks, trim, flush, checkpoint, reclaim, snapshot.
 const ALPHABET: [char; 7] = ['w', 'p', 't', 'f', 'c', 'r', 's'];
 
+/// The same with compaction, after a segment was written of which one block is live still.
+const COMPACTING: [char; 7] = ['w', 't', 'f', 'c', 'r', 's', 'k'];
+const SPARSE: [char; 3] = ['p', 'r', 'w'];
+
 fn plan() -> Plan {
     let subset_bits = if full() { 8 } else { 4 };
     Plan {
@@ -31,7 +35,7 @@ fn plan() -> Plan {
     }
 }
 
-fn run(sequence: &[char], seed: u64) -> Tally {
+fn run(before: &[char], sequence: &[char], seed: u64) -> Tally {
     let mut history = History::new(seed, plan());
     let mut all = || {
         history.begin_quietly()?;
@@ -39,6 +43,7 @@ fn run(sequence: &[char], seed: u64) -> Tally {
         history.operation_of(0, None)?;
         history.letter('w')?;
         history.letter('f')?;
+        before.iter().try_for_each(|letter| history.letter(*letter))?;
         history.fork_every_step(true);
         sequence.iter().try_for_each(|letter| history.letter(*letter))?;
         history.fork_every_step(false);
@@ -46,40 +51,51 @@ fn run(sequence: &[char], seed: u64) -> Tally {
     };
     let result = all();
     if let Err(wrong) = result {
-        panic!("{sequence:?}, seed {seed}: {wrong}\n{}", history.told());
+        panic!("{before:?} {sequence:?}, seed {seed}: {wrong}\n{}", history.told());
     }
     history.tally
 }
 
-fn all(length: usize, seeds: std::ops::Range<u64>) {
+fn all(before: &[char], alphabet: [char; 7], length: usize, seeds: std::ops::Range<u64>) -> Tally {
     let mut sum = Tally::default();
     for seed in seeds {
-        for number in 0..ALPHABET.len().pow(length as u32) {
+        for number in 0..alphabet.len().pow(length as u32) {
             let sequence: Vec<char> = (0..length)
-                .map(|at| ALPHABET[number / ALPHABET.len().pow(at as u32) % ALPHABET.len()])
+                .map(|at| alphabet[number / alphabet.len().pow(at as u32) % alphabet.len()])
                 .collect();
-            sum = sum.and(run(&sequence, seed));
+            sum = sum.and(run(before, &sequence, seed));
         }
     }
     println!("sequences of {length}: {} crash states", sum.crash_states);
     assert!(sum.crash_states > 100);
+    sum
 }
 
 #[test]
 fn every_operation_may_be_cut_off_anywhere() {
-    all(1, 1..7);
+    all(&[], ALPHABET, 1, 1..7);
 }
 
 #[test]
 fn every_two_operations_may_be_cut_off_anywhere() {
-    all(2, 1..3);
+    all(&[], ALPHABET, 2, 1..3);
 }
 
 #[test]
 fn every_three_operations_may_be_cut_off_anywhere() {
     if full() {
-        all(3, 1..2);
+        all(&[], ALPHABET, 3, 1..2);
     } else {
         println!("skipped: set COW_FULL=1, with the profile `sim`");
+    }
+}
+
+#[test]
+fn a_compaction_may_be_cut_off_anywhere() {
+    let copied = |length, seeds| all(&SPARSE, COMPACTING, length, seeds).copied_bytes;
+    assert!(copied(1, 1..7) > 0);
+    assert!(copied(2, 1..if full() { 5 } else { 2 }) > 0);
+    if full() {
+        assert!(copied(3, 1..2) > 0);
     }
 }

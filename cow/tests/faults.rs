@@ -24,7 +24,7 @@ use support::{
 };
 
 /// One operation of each kind, by its number in the histories.
-const OPERATIONS: [(&str, u64); 17] = [
+const OPERATIONS: [(&str, u64); 18] = [
     ("create volume", 0),
     ("import", 4),
     ("remove image", 7),
@@ -41,6 +41,7 @@ const OPERATIONS: [(&str, u64); 17] = [
     ("remove snapshot", 68),
     ("roll back", 70),
     ("grow", 71),
+    ("compact", 77),
     ("write", 90),
 ];
 

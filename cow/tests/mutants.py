@@ -61,6 +61,9 @@ MUTANTS = [
     ("digests of golden chunks are not compared", "image/mod.rs", None, None, "faults"),
     ("the checksum of a frame is not compared", "format/frame.rs", "if crc32c::crc32c(&bytes[CRC_COVERS..end]) != crc {",
      "if crc32c::crc32c(&bytes[CRC_COVERS..end]) != crc && false {", "faults"),
+    ("a compaction does not look whether a block was written meanwhile", "layer/compact.rs",
+     "blocks.iter().map(there).collect()", "blocks.iter().map(|block| there(block) || true).collect()", "concurrent"),
+    ("a compaction copies what is rotten", "layer/compact.rs", "crc32c::crc32c(data) == block.crc)", "crc32c::crc32c(data) == block.crc || true)", "space"),
 ]
 
 SPECIAL = {}
@@ -85,10 +88,10 @@ def record_first(text):
 
 @special("space is given back before the checkpoint is durable")
 def reclaim_early(text):
-    give, publish = "        self.give_back(garbage)?;\n", "        self.publish(&head, &bytes)?;\n        let blocks = garbage.blocks;\n"
+    give, publish = "        self.give_back(garbage)?;\n", "        self.publish(&head, &bytes)?;\n        let (blocks, moved) = (garbage.blocks, garbage.moved);\n"
     if text.count(give) != 1 or text.count(publish) != 1:
         return None
-    return text.replace(give, "").replace(publish, "        let blocks = garbage.blocks;\n" + give + "        self.publish(&head, &bytes)?;\n")
+    return text.replace(give, "").replace(publish, "        let (blocks, moved) = (garbage.blocks, garbage.moved);\n" + give + "        self.publish(&head, &bytes)?;\n")
 
 
 @special("digests of golden chunks are not compared")
@@ -167,6 +170,8 @@ def main():
     chosen = [mutant for mutant in MUTANTS if len(sys.argv) == 1 or any(word in mutant[0] for word in sys.argv[1:])]
     target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
     environment = dict(os.environ, CARGO_TARGET_DIR=target + "/mutants", RUST_BACKTRACE="0", RUSTFLAGS="-Awarnings")
+    # Most are noticed at once: what takes time is building.
+    environment.update(CARGO_PROFILE_SIM_OPT_LEVEL="1", CARGO_PROFILE_SIM_DEBUG="0", CARGO_INCREMENTAL="1")
     environment.setdefault("COW_SEEDS", "1500")
     environment.setdefault("COW_FULL", "1")
     survivors = []

@@ -35,6 +35,7 @@ fn small() -> Geometry {
         summary_reserve_bytes: 512,
         data_ahead_blocks: 2,
         small_sync_blocks: 2,
+        ..Geometry::default()
     }
 }
 

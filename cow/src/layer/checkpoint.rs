@@ -32,7 +32,10 @@ struct Holes {
 struct Garbage {
     whole: Vec<Arc<Segment>>,
     holes: Vec<Holes>,
+    /// Blocks that were overwritten or trimmed.
     blocks: u64,
+    /// Blocks that were copied elsewhere.
+    moved: u64,
 }
 
 impl Layer {
@@ -70,9 +73,10 @@ impl Layer {
         drop(guard);
         self.sync_all()?;
         self.publish(&head, &bytes)?;
-        let blocks = garbage.blocks;
+        let (blocks, moved) = (garbage.blocks, garbage.moved);
         self.give_back(garbage)?;
         self.garbage_blocks.fetch_sub(blocks.min(self.garbage_blocks()), Ordering::Relaxed);
+        self.moved_blocks.fetch_sub(moved.min(self.moved_blocks.load(Ordering::Relaxed)), Ordering::Relaxed);
         Ok(blocks)
     }
 
@@ -124,7 +128,8 @@ impl Layer {
             let range = (u32::from(run.place.block), u32::try_from(run.crcs.len()).unwrap_or(0));
             live.entry(run.place.slot).or_default().push(range);
         }
-        let mut garbage = Garbage { whole: Vec::new(), holes: Vec::new(), blocks: self.garbage_blocks() };
+        let (blocks, moved) = (self.garbage_blocks(), self.moved_blocks.load(Ordering::Relaxed));
+        let mut garbage = Garbage { whole: Vec::new(), holes: Vec::new(), blocks, moved };
         for segment in map.segments.iter().flatten() {
             match live.remove(&segment.slot) {
                 None => garbage.whole.push(segment.clone()),

@@ -14,6 +14,7 @@
 //! 4. After a failed sync, or a failed write of a record, nothing more is written: the layer is poisoned.
 
 mod checkpoint;
+mod compact;
 mod recover;
 mod segment;
 mod sync;
@@ -28,6 +29,7 @@ use std::{
 };
 
 pub(crate) use checkpoint::{SEALED_END, put};
+pub use compact::Compacted;
 use parking_lot::{Condvar, Mutex, RwLock};
 pub(crate) use recover::FAILED_SYNC;
 pub(crate) use segment::{Segment, checkpoint_path, numbered, segment_path};
@@ -51,6 +53,7 @@ pub(crate) struct Layer {
     writer: Mutex<Writer>,
     /// Held while a checkpoint is made: one at a time, in the order of their numbers.
     one_checkpoint: Mutex<()>,
+    one_compaction: Mutex<()>,
     /// The last record that was written.
     written_seq: AtomicU64,
     /// The last record that is known to survive a power cut.
@@ -60,6 +63,8 @@ pub(crate) struct Layer {
     poisoned: AtomicBool,
     /// Blocks in segments that nothing looks at any more, not yet given back.
     garbage_blocks: AtomicU64,
+    /// The same of blocks that are live elsewhere: a compaction copied them.
+    moved_blocks: AtomicU64,
     /// The last record that the newest checkpoint covers.
     saved_seq: AtomicU64,
     /// Bytes that the newest checkpoint takes on disk.
@@ -170,6 +175,10 @@ impl Map {
         segment.ok_or_else(|| {
             Error::new(Kind::Format, format!("the map names segment slot {slot}, which is empty"))
         })
+    }
+
+    fn segments_in_use(&self) -> usize {
+        self.segments.iter().flatten().count()
     }
 
     /// A slot for one more segment.

@@ -124,11 +124,13 @@ pub(crate) fn open(context: &Arc<Context>, id: LayerId) -> Result<(Arc<Layer>, R
         context: context.clone(),
         dir: dir.clone(),
         garbage_blocks: AtomicU64::new(garbage_blocks(&scanned)),
+        moved_blocks: AtomicU64::new(0),
         saved_seq: AtomicU64::new(head.seq),
         checkpoint_bytes: AtomicU64::new(checkpoint_bytes),
         map: RwLock::new(map),
         writer: Mutex::new(writer),
         one_checkpoint: Mutex::new(()),
+        one_compaction: Mutex::new(()),
         written_seq: AtomicU64::new(seqs.last),
         durable_seq: AtomicU64::new(seqs.durable),
         sync: Mutex::new(SyncState::default()),
@@ -247,7 +249,9 @@ impl Opener<'_> {
         };
         let make = |slot| {
             let (data_offset, blocks) = (header.data_offset, header.blocks);
-            Arc::new(Segment { number, slot, file, data_offset, blocks, live_blocks: AtomicU32::new(0) })
+            let (live_blocks, left_alone) = (AtomicU32::new(0), AtomicBool::new(false));
+            let sealed = AtomicBool::new(true);
+            Arc::new(Segment { number, slot, file, data_offset, blocks, live_blocks, sealed, left_alone })
         };
         let segment = match known {
             Some(known) => {
@@ -339,7 +343,7 @@ impl Opener<'_> {
 }
 
 /// The records from `from` to the end of the chain, and the highest `durable_seq` in what lies beyond it.
-fn scan(summary: &[u8], salt: u32, from: u32, chain: u32) -> (Vec<Record>, u64) {
+pub(super) fn scan(summary: &[u8], salt: u32, from: u32, chain: u32) -> (Vec<Record>, u64) {
     let mut records = Vec::new();
     let (mut at, mut chain) = (from as usize, chain);
     while let Some(rest) = summary.get(at..) {

@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU32},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32},
+    },
 };
 
 use crate::{disk::File, limits::BLOCK_BYTES};
@@ -18,6 +21,10 @@ pub(crate) struct Segment {
     pub blocks: u32,
     /// Blocks that the map looks at.
     pub live_blocks: AtomicU32,
+    /// Nothing is written to it any more.
+    pub sealed: AtomicBool,
+    /// It could not be emptied: something in it is damaged.
+    pub left_alone: AtomicBool,
 }
 
 impl Segment {

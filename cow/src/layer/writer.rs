@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use parking_lot::MutexGuard;
@@ -19,7 +19,7 @@ use crate::{
     },
     geometry::Geometry,
     index::Place,
-    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, SUMMARY_AHEAD_BYTES},
+    limits::{BLOCK_BYTES, BLOCK_LEN, HEADER_BYTES, SEGMENT_SLOTS_MAX, SLOTS_KEPT, SUMMARY_AHEAD_BYTES},
 };
 
 /// What the next change needs to know.
@@ -115,15 +115,30 @@ impl WriteGuard<'_> {
     /// Writes whole blocks, at most [`Self::blocks_max`], as one change: after a crash all of them are new or
     /// none is.
     pub(crate) fn write(&mut self, lba: u32, data: &[&[u8]], crcs: &[u32]) -> Result<()> {
+        self.layer.context.take_room(crcs.len() as u64)?;
+        let died = self.put(lba, data, crcs, SLOTS_KEPT)?;
+        self.layer.garbage_blocks.fetch_add(died, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes blocks once more, as they are, so that nothing is left where they were.
+    pub(super) fn copy(&mut self, lba: u32, data: &[&[u8]], crcs: &[u32]) -> Result<()> {
+        self.layer.context.take_room_for_copies(crcs.len() as u64)?;
+        let died = self.put(lba, data, crcs, SLOTS_KEPT / 2)?;
+        self.layer.moved_blocks.fetch_add(died, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Data, record, map. Gives the blocks that nothing looks at any more.
+    fn put(&mut self, lba: u32, data: &[&[u8]], crcs: &[u32], slots_kept: usize) -> Result<u64> {
         debug_assert!(!crcs.is_empty() && crcs.len() <= self.blocks_max());
         debug_assert_eq!(
             data.iter().map(|slice| slice.len() as u64).sum::<u64>(),
             crcs.len() as u64 * BLOCK_BYTES
         );
         let blocks = u32::try_from(crcs.len()).unwrap_or(u32::MAX);
-        self.layer.context.take_room(u64::from(blocks))?;
         let reserve = u64::from(self.layer.context.geometry.summary_reserve_bytes);
-        self.make_room(blocks, record::write_record_bytes(crcs.len()), reserve)?;
+        self.make_room(blocks, record::write_record_bytes(crcs.len()), reserve, slots_kept)?;
         let layer = self.layer;
         let Some(active) = self.writer.active.as_mut() else { return Err(layer.poison_error()) };
         let (segment, block) = (active.segment.clone(), active.next_block);
@@ -135,9 +150,7 @@ impl WriteGuard<'_> {
         self.append(|out, at, seqs| record::pack_write(out, at, seqs, (lba, block), crcs))?;
         let place = Place { slot: segment.slot, block: u16::try_from(block).unwrap_or(u16::MAX) };
         segment.live_blocks.fetch_add(blocks, Ordering::Relaxed);
-        let died = layer.map.write().apply(|index, dead| index.write(lba, place, crcs, dead));
-        layer.garbage_blocks.fetch_add(died, Ordering::Relaxed);
-        Ok(())
+        Ok(layer.map.write().apply(|index, dead| index.write(lba, place, crcs, dead)))
     }
 
     /// `blocks` whole blocks from `lba` on read zeros from now on.
@@ -156,6 +169,7 @@ impl WriteGuard<'_> {
     /// Ends the segment that is being written, so that its dead blocks can be given back.
     pub(super) fn seal(&mut self) {
         if let Some(active) = self.writer.active.take() {
+            active.segment.sealed.store(true, Ordering::Release);
             self.writer.sealed_unsynced.push(active.segment);
         }
     }
@@ -165,7 +179,7 @@ impl WriteGuard<'_> {
     }
 
     fn append_record(&mut self, body: Body) -> Result<()> {
-        self.make_room(0, record::FIXED_BYTES, 0)?;
+        self.make_room(0, record::FIXED_BYTES, 0, 0)?;
         self.append(|out, at, (seq, durable_seq)| record::pack(out, at, &Record { seq, durable_seq, body }))
     }
 
@@ -190,14 +204,14 @@ impl WriteGuard<'_> {
     }
 
     /// Sees to it that the active segment has room for `blocks` blocks and a record, and leaves `spare` bytes of
-    /// allocated summary to others.
-    fn make_room(&mut self, blocks: u32, record_bytes: usize, spare: u64) -> Result<()> {
+    /// allocated summary and `slots_kept` slots to others.
+    fn make_room(&mut self, blocks: u32, record_bytes: usize, spare: u64, slots_kept: usize) -> Result<()> {
         let fits = self.writer.active.as_ref().is_some_and(|active| {
             active.next_block + blocks <= active.segment.blocks
                 && u64::from(active.end_offset) + record_bytes as u64 <= u64::from(active.segment.data_offset)
         });
         if !fits {
-            let active = self.layer.create_segment(&mut self.writer)?;
+            let active = self.layer.create_segment(&mut self.writer, slots_kept)?;
             self.seal();
             self.writer.active = Some(active);
         }
@@ -220,7 +234,23 @@ impl WriteGuard<'_> {
 }
 
 impl Layer {
-    fn create_segment(&self, writer: &mut Writer) -> Result<Active> {
+    fn segments_max(&self) -> usize {
+        self.context.geometry.segments_max.min(SEGMENT_SLOTS_MAX)
+    }
+
+    fn no_slot(&self) -> Error {
+        Error::new(Kind::NoSpace, format!("layer {} has all the segments it can have", self.id))
+    }
+
+    /// Whether few slots are left: space comes back by emptying segments that are not quite full as well.
+    pub(crate) fn is_short_of_slots(&self) -> bool {
+        self.map.read().segments_in_use() >= self.segments_max() / 4 * 3
+    }
+
+    fn create_segment(&self, writer: &mut Writer, slots_kept: usize) -> Result<Active> {
+        if self.map.read().segments_in_use() + slots_kept >= self.segments_max() {
+            return Err(self.no_slot());
+        }
         if !writer.has_dir {
             match self.context.disk.create_dir(&self.dir) {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -255,11 +285,13 @@ impl Layer {
             drop(self.context.disk.remove_file(&path));
             return Err(Error::io("begin", &path, error));
         }
-        let live_blocks = AtomicU32::new(0);
-        let make = |slot| Arc::new(Segment { number, slot, file, data_offset, blocks, live_blocks });
+        let (live_blocks, left_alone) = (AtomicU32::new(0), AtomicBool::new(false));
+        let sealed = AtomicBool::new(false);
+        let make = |slot| {
+            Arc::new(Segment { number, slot, file, data_offset, blocks, live_blocks, sealed, left_alone })
+        };
         let segment = self.map.write().add(make);
-        let segment =
-            segment.ok_or_else(|| Error::new(Kind::NoSpace, "the layer has all the segments it can have"))?;
+        let segment = segment.ok_or_else(|| self.no_slot())?;
         let salt = record::segment_salt(self.id, number);
         let end_offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         Ok(Active {

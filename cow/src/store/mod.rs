@@ -23,7 +23,7 @@ mod volumes;
 use std::{
     collections::{BTreeMap, HashSet},
     path::Path,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::AtomicUsize},
 };
 
 pub use images::ImageInfo;
@@ -58,6 +58,8 @@ pub struct Store {
     /// What was found to be rotten.
     rot: Mutex<rot::Rot>,
     sizes: space::LayerSizes,
+    /// Rounds of upkeep so far.
+    rounds: AtomicUsize,
     _lock: Box<dyn Lock>,
 }
 

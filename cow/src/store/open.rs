@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     path::Path,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::AtomicUsize},
 };
 
 use parking_lot::Mutex;
@@ -69,6 +69,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path, geometry: Geometry) -> Resu
         sharing: Mutex::new(()),
         rot: Mutex::default(),
         sizes: LayerSizes::default(),
+        rounds: AtomicUsize::new(0),
         _lock: lock,
     };
     store.sweep()?;

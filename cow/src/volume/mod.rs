@@ -21,7 +21,7 @@ use crate::{
     format::manifest::VolumeManifest,
     ids::VolumeId,
     image::Image,
-    layer::{Layer, WriteGuard},
+    layer::{Compacted, Layer, WriteGuard},
     limits::{BLOCK_BYTES, SECTOR_BYTES},
 };
 
@@ -125,6 +125,12 @@ impl Volume {
         1 + self.stack().below.len()
     }
 
+    /// Most bytes that may count for its quota, if it has one.
+    #[must_use]
+    pub fn quota_bytes(&self) -> Option<u64> {
+        Some(self.quota_bytes.load(Ordering::Acquire)).filter(|quota| *quota > 0)
+    }
+
     /// Bytes of memory that its maps take.
     #[must_use]
     pub fn index_bytes(&self) -> usize {
@@ -165,6 +171,19 @@ impl Volume {
     /// Gives the space of overwritten and trimmed blocks back to the file system; returns the bytes of blocks.
     pub fn reclaim(&self) -> Result<u64> {
         Ok(self.stack().top.reclaim()? * BLOCK_BYTES)
+    }
+
+    /// The same for the layers below, which no writer changes any more: what was dead when they froze.
+    pub fn reclaim_below(&self) -> Result<u64> {
+        let below = self.stack().below.clone();
+        let dead = below.iter().filter(|layer| layer.garbage_blocks() > 0);
+        dead.map(|layer| Ok(layer.reclaim()? * BLOCK_BYTES)).sum()
+    }
+
+    /// Writes what is live in segments once more of which at most `live_percent` is, about `bytes_max` bytes, so that
+    /// [`Volume::reclaim`] can remove them whole. The volume stays in use.
+    pub fn compact(&self, bytes_max: u64, live_percent: u64) -> Result<Compacted> {
+        self.stack().top.compact(bytes_max.div_ceil(BLOCK_BYTES), live_percent)
     }
 
     /// Puts an empty layer on top: from now on it takes the writes. Gives the layer that was on top, frozen.

@@ -58,6 +58,8 @@ pub struct Tally {
     pub crashes: u64,
     pub faults: u64,
     pub damaged: u64,
+    /// Bytes that compactions copied.
+    pub copied_bytes: u64,
 }
 
 impl Tally {
@@ -69,6 +71,7 @@ impl Tally {
             crashes: self.crashes + other.crashes,
             faults: self.faults + other.faults,
             damaged: self.damaged + other.damaged,
+            copied_bytes: self.copied_bytes + other.copied_bytes,
         }
     }
 }
@@ -527,6 +530,7 @@ impl History {
             }
             73..=74 => self.maintain(),
             75..=76 if self.plan.fault_one_in > 0 => self.fill_or_make_room(),
+            77..=78 => self.compact(volume),
             _ => self.write(volume, false),
         }
     }
@@ -733,12 +737,39 @@ impl History {
     fn reclaim(&mut self, volume: usize) -> Outcome {
         let open = self.open_volume(volume)?;
         self.note(|| format!("reclaim volume {volume}"));
+        if self.rng.one_in(3) {
+            open.reclaim_below().map_err(|error| self.refused(error))?;
+        }
         open.reclaim().map_err(|error| self.refused(error))?;
+        self.unchanged(volume, &open, "reclaim")
+    }
+
+    /// Empties segments in which not all is live, wholly or in part.
+    fn compact(&mut self, volume: usize) -> Outcome {
+        let most = if self.rng.one_in(2) { u64::MAX } else { 4096 * (1 + self.rng.below(12)) };
+        let percent = [25, 60, 99][self.rng.index(3)];
+        self.compact_so(volume, most, percent)
+    }
+
+    fn compact_so(&mut self, volume: usize, most: u64, percent: u64) -> Outcome {
+        let open = self.open_volume(volume)?;
+        self.note(|| format!("compact volume {volume}: {most} bytes, {percent} percent"));
+        self.needs_space = true;
+        let compacted = open.compact(most, percent).map_err(|error| self.refused(error))?;
+        self.tally.copied_bytes += compacted.bytes;
+        if compacted.left_alone > 0 && self.plan.fault_one_in == 0 {
+            return Err(Trouble::Wrong(format!("sound segments were left alone: {compacted:?}")));
+        }
+        self.unchanged(volume, &open, "compaction")
+    }
+
+    /// Upkeep changes nothing that can be read.
+    fn unchanged(&self, volume: usize, open: &Volume, what: &str) -> Outcome {
         let sectors = self.model.volumes[volume].sectors.len();
-        let have = read_tags(&open, 0, sectors).map_err(|error| self.refused(error))?;
+        let have = read_tags(open, 0, sectors).map_err(|error| self.refused(error))?;
         let want = self.model.volumes[volume].live();
         match have.iter().zip(&want).position(|(have, want)| *have != Some(*want)) {
-            Some(at) => Err(Trouble::Wrong(format!("reclaim changed sector {at} of volume {volume}"))),
+            Some(at) => Err(Trouble::Wrong(format!("{what} changed sector {at} of volume {volume}"))),
             None => Ok(()),
         }
     }
@@ -1126,6 +1157,7 @@ impl History {
             'c' => self.checkpoint(0),
             'r' => self.reclaim(0),
             's' => self.snapshot(0),
+            'k' => self.compact_so(0, u64::MAX, 99),
             _ => Err(Trouble::Wrong(format!("no operation `{letter}`"))),
         };
         self.check_forks()?;

@@ -28,6 +28,7 @@ pub fn small_geometry(rng: &mut Rng) -> Geometry {
         summary_reserve_bytes: [0, 64, 256][rng.index(3)],
         data_ahead_blocks: rng.below(6) as u32,
         small_sync_blocks: rng.below(5) as u32,
+        ..Geometry::default()
     }
 }
 
