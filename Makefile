@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export IMAGE VOLUME PORT FIRMWARE
 
-.PHONY: help deps build run boot stop check test bench bench-quick bench-store soak fuzz kills clean-demo
+.PHONY: help deps build run boot stop check test bench bench-quick bench-store soak fuzz kills power-cuts clean-demo
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,11 @@ kills: ## osvold under load, killed KILLS=300 times, every acknowledged write ve
 	@tests/rig/install-deps.sh build run test
 	cargo build --release --locked --workspace
 	@tests/kills.py --kills $(or $(KILLS),300) --seconds $(or $(SECONDS),36000) $(if $(SEED),--seed $(SEED))
+
+power-cuts: ## osvold in a machine whose power goes: SECONDS=30 of load, CUTS=60 moments; SEED= as well
+	@tests/rig/install-deps.sh build run test
+	cargo build --release --locked --workspace
+	@tests/power_cuts.py --seconds $(or $(SECONDS),30) --cuts $(or $(CUTS),60) $(if $(SEED),--seed $(SEED))
 
 clean-demo: stop ## remove what `make run` has made
 	@rm -rf var

@@ -109,7 +109,7 @@ def workspace(to):
     (to / "Cargo.toml").write_text(re.sub(r"(?m)^(iscsi|scsi|config|api) = .*\n", "", text))
     for file in ("Cargo.lock", "rust-toolchain.toml"):
         shutil.copy(ROOT / file, to)
-    shutil.copytree(ROOT / "cow", to / "cow", ignore=shutil.ignore_patterns("target", "fuzz"))
+    shutil.copytree(ROOT / "cow", to / "cow", ignore=shutil.ignore_patterns("target", "fuzz_targets", "seeds", "corpus"))
 
 
 def apply(mutant, text):

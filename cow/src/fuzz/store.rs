@@ -27,11 +27,12 @@ use crate::{
     offline::{Offline, Selection},
 };
 
-/// Flags of an archive: checksums stay as they are; blocks keep the checksums that their records tell; the machine is
-/// the same boot still (its identifier comes from the seed); there is a space for more.
+/// Flags of an archive: checksums stay as they are; blocks keep the checksums that their records tell; it is still the
+/// boot that wrote it; the store is not opened but checked, dumped and repaired.
 const FLAG_UNSEALED: u8 = 1;
 const FLAG_SUMS_AS_TOLD: u8 = 2;
 const FLAG_SAME_BOOT: u8 = 4;
+const FLAG_OFFLINE: u8 = 8;
 /// Seed of the simulated machine whose first boot the corpus was written in.
 pub const MACHINE: u64 = 1;
 
@@ -94,11 +95,11 @@ fn use_files(mut archive: Archive) {
     } else {
         disk.kill()
     };
-    offline(&disk);
-    let before = open_and_change(&disk);
-    let disk = disk.kill();
-    offline(&disk);
-    compare(&disk, &before);
+    if archive.flags & FLAG_OFFLINE != 0 {
+        return offline(&disk);
+    }
+    let before = open_and_change(&disk, Path::new(ROOT));
+    compare(&disk.kill(), &before);
 }
 
 /// Puts the files in their places; what cannot be there is not.
@@ -194,15 +195,12 @@ fn le_u32(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// Check, dump and repair, each as far as it gets.
 fn offline(disk: &SimDisk) {
-    let open = || Offline::open_with(Arc::new(disk.clone()), Path::new(ROOT), small());
-    let Ok(store) = open() else { return };
+    let Ok(store) = Offline::open_with(Arc::new(disk.clone()), Path::new(ROOT), small()) else { return };
     drop(store.check(true, &mut |_, _| ControlFlow::Continue(())));
     drop(store.dump(&Selection { records: true, ..Selection::default() }, &mut |_| Ok(())));
-    let copy = disk.copy();
-    let Ok(store) = Offline::open_with(Arc::new(copy.clone()), Path::new(ROOT), small()) else { return };
     if store.repair(Path::new("/repaired"), &mut |_, _| ControlFlow::Continue(())).is_ok() {
         drop(store);
-        drop(Store::open_with(Arc::new(copy), Path::new("/repaired"), small()));
+        drop(open_and_change(disk, Path::new("/repaired")));
     }
 }
 
@@ -225,10 +223,8 @@ fn look(volume: &Volume) -> Seen {
     seen
 }
 
-fn open_and_change(disk: &SimDisk) -> Seen {
-    let Ok(store) = Store::open_with(Arc::new(disk.clone()), Path::new(ROOT), small()) else {
-        return Seen::new();
-    };
+fn open_and_change(disk: &SimDisk, root: &Path) -> Seen {
+    let Ok(store) = Store::open_with(Arc::new(disk.clone()), root, small()) else { return Seen::new() };
     drop(store.images());
     for (n, snapshot) in store.snapshots().into_iter().take(3).enumerate() {
         drop(store.clone_snapshot(snapshot.id, &format!("look{n}")));
