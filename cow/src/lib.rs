@@ -33,6 +33,7 @@ pub use image::import::{Import, Progress};
 pub use layer::Compacted;
 pub use scrub::{Pace, Rotten, Scrub, ScrubProgress, Scrubbed};
 pub use store::{
-    Health, ImageInfo, Level, NewVolume, SnapshotInfo, Store, Upkeep, Usage, VolumeInfo, check_name,
+    CAPTURED, Health, ImageInfo, Level, NewVolume, SnapshotInfo, Still, Store, Subject, Upkeep, Usage,
+    VolumeInfo, check_name,
 };
 pub use volume::{ATOMIC_BYTES_MAX, Allocation, Volume};

@@ -75,6 +75,10 @@ pub const HIGH_PERCENT: u64 = 90;
 pub const LEVEL_HYSTERESIS_PERCENT: u64 = 2;
 /// Bytes of an image's chunk: the unit of its digest tree.
 pub const CHUNK_BYTES: u64 = 64 << 10;
+/// Bytes of a disk that are looked up at a time where it is read whole.
+pub const STILL_WINDOW_BYTES: u64 = 64 << 20;
+/// Bytes that a capture reads at a time.
+pub const CAPTURE_PART_BYTES: usize = 1 << 20;
 /// Bytes of one digest (SHA-256).
 pub const DIGEST_BYTES: u64 = 32;
 /// Longest name of an image, volume or snapshot.

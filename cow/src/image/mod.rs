@@ -45,6 +45,10 @@ impl Image {
         Ok(Self { id, file, digests, proven, size_bytes })
     }
 
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
     /// Reads `out.len()` bytes from `offset` on; past the end there are zeros.
     pub(crate) fn read(&self, offset: u64, out: &mut [u8], wait: Wait) -> Result<()> {
         let here =

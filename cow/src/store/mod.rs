@@ -11,6 +11,7 @@
 //!   staging/                   what is not finished; swept at opening
 //! ```
 
+mod capture;
 mod images;
 mod maintain;
 mod manifests;
@@ -18,6 +19,7 @@ mod open;
 mod rot;
 mod snapshots;
 mod space;
+mod still;
 mod volumes;
 
 use std::{
@@ -26,12 +28,14 @@ use std::{
     sync::{Arc, Weak, atomic::AtomicUsize},
 };
 
+pub use capture::CAPTURED;
 pub use images::ImageInfo;
 pub use maintain::Upkeep;
 pub(crate) use manifests::{create as create_manifest, manifest_path};
 use parking_lot::Mutex;
 pub use snapshots::SnapshotInfo;
 pub use space::{Level, Usage};
+pub use still::{Still, Subject};
 pub use volumes::{Health, NewVolume, VolumeInfo};
 
 use crate::{

@@ -224,7 +224,7 @@ impl Store {
         let gone: Vec<(SnapshotId, u64)> = catalogue
             .snapshots
             .iter()
-            .filter(|(_, entry)| entry.manifest.deleted)
+            .filter(|(_, entry)| entry.manifest.deleted || super::still::is_unlisted(&entry.manifest))
             .map(|(id, entry)| (*id, entry.generation))
             .collect();
         for (id, generation) in gone {

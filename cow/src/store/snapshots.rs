@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Catalogue, SnapshotEntry, Store, VolumeEntry, check_name, manifests};
+use super::{Catalogue, SnapshotEntry, Store, VolumeEntry, check_name, manifests, still::is_unlisted};
 use crate::{
     context::Context,
     error::{Error, Kind, Result},
@@ -37,11 +37,10 @@ pub struct SnapshotInfo {
 }
 
 impl Store {
-    /// All snapshots, by time.
+    /// All snapshots, by time, but for those that belong to a [`super::Still`].
     pub fn snapshots(&self) -> Vec<SnapshotInfo> {
         let catalogue = self.catalogue.lock();
-        let mut infos: Vec<_> =
-            catalogue.snapshots.iter().map(|(id, entry)| info(*id, &entry.manifest)).collect();
+        let mut infos: Vec<_> = listed(&catalogue).map(|(id, entry)| info(*id, &entry.manifest)).collect();
         infos.sort_by_key(|info| (info.created_unix_ms, info.id));
         infos
     }
@@ -49,6 +48,11 @@ impl Store {
     /// Takes a snapshot of a volume, in use or not. Everything acknowledged before the call is in it, and durable.
     pub fn snapshot(&self, volume: VolumeId, name: &str) -> Result<SnapshotInfo> {
         check_name(name)?;
+        self.take_snapshot(volume, name)
+    }
+
+    /// The same under any name.
+    pub(super) fn take_snapshot(&self, volume: VolumeId, name: &str) -> Result<SnapshotInfo> {
         let gate = self.gate(volume)?;
         let _gate = gate.lock();
         let open = self.open_behind_gate(volume)?;
@@ -245,7 +249,11 @@ fn info(id: SnapshotId, manifest: &VolumeManifest) -> SnapshotInfo {
     }
 }
 
-fn no_snapshot(id: SnapshotId) -> Error {
+fn listed(catalogue: &Catalogue) -> impl Iterator<Item = (&SnapshotId, &SnapshotEntry)> {
+    catalogue.snapshots.iter().filter(|(_, entry)| !is_unlisted(&entry.manifest))
+}
+
+pub(super) fn no_snapshot(id: SnapshotId) -> Error {
     Error::new(Kind::NotFound, format!("no snapshot {id}"))
 }
 
