@@ -50,9 +50,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let mut signals = StopSignals::listen()?;
     let notifier = Notifier::from_environment();
     let store = open_store(&config.store.path)?;
-    let (portals, exports) = export(config, &store)?;
-    let scrub = Scrubber::start(store.clone(), &config.scrub).context("cannot start the scrub")?;
     let levels = Arc::new(SpaceLevels::default());
+    let (portals, exports) = export(config, &store, levels.clone())?;
+    let scrub = Scrubber::start(store.clone(), &config.scrub).context("cannot start the scrub")?;
     let control = Control::new(store.clone(), exports.clone(), scrub.clone(), levels.clone(), &config.images)
         .context("cannot read the golden images")?;
     create_parent(&config.control.socket)?;
@@ -99,7 +99,11 @@ fn open_store(path: &Path) -> anyhow::Result<Arc<Store>> {
 }
 
 /// Publishes all volumes and listens on the portals.
-fn export(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Portals, Arc<VolumeExports>)> {
+fn export(
+    config: &Config,
+    store: &Arc<Store>,
+    levels: Arc<SpaceLevels>,
+) -> anyhow::Result<(Portals, Arc<VolumeExports>)> {
     let listeners = config.iscsi.portals.iter().map(|address| portal::bind(*address));
     let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
     let listening =
@@ -107,7 +111,8 @@ fn export(config: &Config, store: &Arc<Store>) -> anyhow::Result<(Portals, Arc<V
     let directory = Directory::new();
     let advertise = config.iscsi.advertise.clone();
     let told = service::told_addresses(&advertise, &listening);
-    let exports = VolumeExports::new(store.clone(), directory.clone(), told, &config.iscsi.name_prefix);
+    let prefix = &config.iscsi.name_prefix;
+    let exports = VolumeExports::new(store.clone(), directory.clone(), told, prefix, levels);
     let settings = PortalConfig { advertise, ..PortalConfig::default() };
     let portals = Portals::serve(listeners, directory, settings).context("cannot listen")?;
     Ok((portals, exports))

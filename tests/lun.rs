@@ -33,7 +33,7 @@ impl Disk {
         let new = NewVolume { name: name.to_owned(), image: None, size_bytes: Some(16 << 20) };
         let volume = store.open_volume(store.create_volume(new).unwrap().id).unwrap();
         let unit = UnitConfig::volume(volume.id().0, "iqn.2026-01.io.osvol:disk", 0);
-        let lun = Lun::open(LunConfig { unit, reservations: None }, volume).unwrap();
+        let lun = Lun::open(LunConfig { unit, reservations: None, room: None }, volume).unwrap();
         Self { lun, directory }
     }
 

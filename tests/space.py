@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "rig"))
 from cases import ADDRESS, Cases, enter_namespace, expect  # noqa: E402
-from command import CAPACITY_CHANGED, NO_SPACE, SOFT_THRESHOLD, Disk  # noqa: E402
+from command import CAPACITY_CHANGED, MODE_CHANGED, NO_SPACE, SOFT_THRESHOLD, Disk  # noqa: E402
 from target import SmallDisk  # noqa: E402
 
 MIB = 1 << 20
@@ -87,6 +87,9 @@ class Space:
     def quota(self):
         disk, other = self.disk("limited", "32MiB"), self.disk("free", "32MiB")
         self.target.osvol("volume", "set", "limited", "--quota", "4MiB")
+        told = disk.attentions()
+        expect(told == [MODE_CHANGED], f"told {told}")
+        expect(disk.thresholds() == [(1, 1, 1), (1, 1, 0)], f"thresholds {disk.thresholds()}")
         noise = os.urandom(MIB)
         for part in range(3):
             good(disk.put(part * MIB, noise))
@@ -103,6 +106,11 @@ class Space:
         good(other.put(8 * MIB, noise))
         expect(not other.attentions(), "the neighbour has heard of it")
         self.target.osvol("volume", "set", "limited", "--quota", "none")
+        told = disk.attentions()
+        expect(told == [MODE_CHANGED], f"told {told}")
+        store = self.target.json("status")["capacity"]
+        quarter = (store["totalBytes"] - store["reserveBytes"]) // 4 // MIB
+        expect(abs(disk.thresholds()[0][2] - quarter) <= 1, f"thresholds {disk.thresholds()}, a quarter is {quarter}")
         good(disk.put(8 * MIB, noise))
         expect(self.target.json("volume", "show", "limited")["status"] == "OK", "a worry about no quota")
         disk.close(logout=True)

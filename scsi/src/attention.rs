@@ -4,6 +4,7 @@
 
 use crate::limits::UNIT_ATTENTIONS_MAX;
 use crate::sense::{Asc, Sense, SenseKey};
+use crate::thresholds::Thresholds;
 
 /// Why a unit attention is raised; in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,8 +33,10 @@ pub enum Attention {
     ModeChanged,
     /// Another nexus aborted commands of this one.
     CommandsCleared,
-    /// The store runs out of space.
+    /// Space runs out: the first soft threshold.
     SoftThreshold,
+    /// Space runs out: the second soft threshold.
+    HighThreshold,
 }
 
 impl Attention {
@@ -53,14 +56,19 @@ impl Attention {
             Self::AccessStateChanged => Asc::ASYMMETRIC_ACCESS_STATE_CHANGED,
             Self::ModeChanged => Asc::MODE_PARAMETERS_CHANGED,
             Self::CommandsCleared => Asc::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR,
-            Self::SoftThreshold => Asc::THIN_PROVISIONING_SOFT_THRESHOLD_REACHED,
+            Self::SoftThreshold | Self::HighThreshold => Asc::THIN_PROVISIONING_SOFT_THRESHOLD_REACHED,
         }
     }
 
-    /// UNIT ATTENTION sense.
+    /// UNIT ATTENTION sense. That of a threshold says where in its mode page it is (SBC-3).
     #[must_use]
     pub fn sense(self) -> Sense {
-        Sense::new(SenseKey::UnitAttention, self.asc())
+        let sense = Sense::new(SenseKey::UnitAttention, self.asc());
+        match self {
+            Self::SoftThreshold => sense.with_information(Thresholds::offset(0)),
+            Self::HighThreshold => sense.with_information(Thresholds::offset(1)),
+            _ => sense,
+        }
     }
 
     /// A reset tells an initiator to look at everything again, so it covers all that came before it.

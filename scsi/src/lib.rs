@@ -29,6 +29,7 @@ mod sanitize;
 mod sense;
 mod table;
 mod task;
+mod thresholds;
 mod unit;
 mod vpd;
 

@@ -7,6 +7,7 @@ use crate::emit::{set_length16, truncated};
 use crate::response::Response;
 use crate::sense::Sense;
 use crate::task::Plan;
+use crate::thresholds::Thresholds;
 use crate::unit::{Decision, LogicalUnit};
 use crate::vpd::THRESHOLD_SHIFT;
 
@@ -26,17 +27,24 @@ pub struct Usage {
     pub available_bytes: u64,
     /// Bytes this volume has allocated.
     pub used_bytes: u64,
+    /// Bytes available at which each of the two soft thresholds is reached.
+    pub thresholds_bytes: [u64; 2],
 }
 
 impl LogicalUnit {
-    /// Takes the store's figures for LOG SENSE.
-    pub fn set_usage(&mut self, usage: Usage) {
+    /// Takes the store's figures for LOG SENSE, and for the mode page of the thresholds. Gives whether the thresholds
+    /// were known and are others now.
+    pub fn set_usage(&mut self, usage: Usage) -> bool {
         self.usage = usage;
+        self.mode.set_thresholds(Thresholds::of_bytes(usage.thresholds_bytes))
     }
 
-    /// The store runs low: tells every nexus (SBC-3, 38h/07h).
-    pub fn soft_threshold_reached(&mut self) {
-        self.nexuses.announce(Attention::SoftThreshold, None);
+    /// The same after somebody has set other thresholds: every nexus is told (SBC-3, logical block provisioning mode
+    /// page).
+    pub fn set_limits(&mut self, usage: Usage) {
+        if self.set_usage(usage) {
+            self.nexuses.announce(Attention::ModeChanged, None);
+        }
     }
 
     pub(crate) fn log_sense(&self, log: LogSense) -> Decision {
@@ -61,8 +69,13 @@ impl LogicalUnit {
     fn provisioning_parameters(&self, data: &mut Vec<u8>, first: u16) {
         const AVAILABLE: u16 = 0x0001;
         const USED: u16 = 0x0002;
+        /// SCOPE: what is available, other units may take as well; what is used, this one has.
+        const SHARED: u8 = 0x02;
         const THIS_UNIT: u8 = 0x01;
-        for (code, bytes) in [(AVAILABLE, self.usage.available_bytes), (USED, self.usage.used_bytes)] {
+        let usage = self.usage;
+        for (code, bytes, scope) in
+            [(AVAILABLE, usage.available_bytes, SHARED), (USED, usage.used_bytes, THIS_UNIT)]
+        {
             if code < first {
                 continue;
             }
@@ -70,7 +83,7 @@ impl LogicalUnit {
             data.put_u8(BINARY_LIST);
             data.put_u8(8);
             data.put_u32(u32::try_from(bytes >> THRESHOLD_SHIFT).unwrap_or(u32::MAX));
-            data.put_u8(THIS_UNIT);
+            data.put_u8(scope);
             data.put_bytes(0, 3);
         }
     }

@@ -14,6 +14,7 @@ use crate::nexus::NexusId;
 use crate::response::Response;
 use crate::sense::{Asc, Sense, SenseFormat, SenseKey};
 use crate::task::Plan;
+use crate::thresholds::{self, Thresholds};
 use crate::unit::{Decision, LogicalUnit};
 
 const RECOVERY: u8 = 0x01;
@@ -22,7 +23,11 @@ const CONTROL: u8 = 0x0A;
 const EXCEPTIONS: u8 = 0x1C;
 const ALL_PAGES: u8 = 0x3F;
 const ALL_SUBPAGES: u8 = 0xFF;
-const PAGES: [u8; 4] = [RECOVERY, CACHING, CONTROL, EXCEPTIONS];
+/// Every page with its subpage; 0 is the page itself.
+const PAGES: [(u8, u8); 5] =
+    [(RECOVERY, 0), (CACHING, 0), (CONTROL, 0), (EXCEPTIONS, 0), (thresholds::PAGE, thresholds::SUBPAGE)];
+/// SPF: the page has a subpage code and a length of two bytes.
+const SPF: u8 = 0x40;
 
 /// Byte and bit of each changeable field.
 const WCE: (usize, u8) = (2, 0x04);
@@ -42,6 +47,8 @@ struct Values {
 pub(crate) struct ModePages {
     current: Values,
     default: Values,
+    /// Once they are known.
+    thresholds: Option<Thresholds>,
     read_only: bool,
     changed_by: Option<NexusId>,
 }
@@ -50,7 +57,12 @@ impl ModePages {
     pub(crate) fn new(config: &UnitConfig) -> Self {
         let default =
             Values { write_cache: config.write_cache, descriptor_sense: false, write_protect: false };
-        Self { current: default, default, read_only: config.read_only, changed_by: None }
+        Self { current: default, default, thresholds: None, read_only: config.read_only, changed_by: None }
+    }
+
+    /// Whether they were known, and are others now.
+    pub(crate) fn set_thresholds(&mut self, thresholds: Thresholds) -> bool {
+        self.thresholds.replace(thresholds).is_some_and(|before| before != thresholds)
     }
 
     pub(crate) fn write_cache(&self) -> bool {
@@ -91,8 +103,19 @@ impl ModePages {
         }
     }
 
-    fn page(&self, page: u8, control: PageControl) -> Option<Vec<u8>> {
-        let mut bytes = fixed_bits(page, control)?;
+    fn page(&self, page: u8, subpage: u8, control: PageControl) -> Option<Vec<u8>> {
+        let mut bytes = match (page, subpage) {
+            (_, 0) => fixed_bits(page)?,
+            (thresholds::PAGE, thresholds::SUBPAGE) => self.thresholds.unwrap_or_default().page(),
+            _ => return None,
+        };
+        if control == PageControl::Changeable {
+            let header = header_bytes(be_u8(&bytes, 0));
+            bytes.iter_mut().skip(header).for_each(|b| *b = 0);
+        }
+        if subpage != 0 {
+            return Some(bytes);
+        }
         let values = self.values(control);
         let mut set = |(at, bit): (usize, u8), on: bool| {
             if let Some(byte) = bytes.get_mut(at).filter(|_| on) {
@@ -112,14 +135,15 @@ impl ModePages {
 
     /// The values after this page was selected, or where it differs in what cannot be changed.
     fn select(&self, page: &[u8], at: usize, values: &mut Values) -> Result<(), Sense> {
-        let code = be_u8(page, 0) & 0x3F;
+        let (code, header) = (be_u8(page, 0) & 0x3F, header_bytes(be_u8(page, 0)));
+        let subpage = if header > 2 { be_u8(page, 1) } else { 0 };
         let field = |offset: usize| Sense::parameter_field(u16::try_from(at + offset).unwrap_or(u16::MAX));
-        let current = self.page(code, PageControl::Current).ok_or(field(0))?;
-        let changeable = self.page(code, PageControl::Changeable).ok_or(field(0))?;
-        if be_u8(page, 0) & 0x40 != 0 || page.len() != current.len() {
+        let current = self.page(code, subpage, PageControl::Current).ok_or(field(0))?;
+        let changeable = self.page(code, subpage, PageControl::Changeable).ok_or(field(0))?;
+        if header_bytes(be_u8(&current, 0)) != header || page.len() != current.len() {
             return Err(field(0));
         }
-        for (offset, new) in page.iter().enumerate().skip(2) {
+        for (offset, new) in page.iter().enumerate().skip(header) {
             if (new ^ be_u8(&current, offset)) & !be_u8(&changeable, offset) != 0 {
                 return Err(field(offset));
             }
@@ -137,11 +161,16 @@ impl ModePages {
     }
 }
 
-/// The page with every changeable bit at zero; for the changeable mask, nothing but its header.
-fn fixed_bits(page: u8, control: PageControl) -> Option<Vec<u8>> {
-    let mut bytes: Vec<u8> = match page {
-        // AWRE: bad blocks are never ours to reassign by hand.
-        RECOVERY => vec![RECOVERY, 0x0A, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+/// Bytes of a page's header, by its first byte.
+fn header_bytes(first: u8) -> usize {
+    if first & SPF != 0 { 4 } else { 2 }
+}
+
+/// The page with every changeable bit at zero.
+fn fixed_bits(page: u8) -> Option<Vec<u8>> {
+    let bytes: Vec<u8> = match page {
+        // AWRE: bad blocks are never ours to reassign by hand. LBPERE: thresholds of thin provisioning are told.
+        RECOVERY => vec![RECOVERY, 0x0A, 0x80, 0, 0, 0, 0, 0x80, 0, 0, 0, 0],
         CACHING => [&[CACHING, 0x12][..], &[0; 18]].concat(),
         // TST 000b: one task set for all nexuses. GLTSD. Unrestricted reordering, QERR 00b. Busy timeout unlimited.
         CONTROL => vec![CONTROL, 0x0A, 0x02, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0],
@@ -149,9 +178,6 @@ fn fixed_bits(page: u8, control: PageControl) -> Option<Vec<u8>> {
         EXCEPTIONS => vec![EXCEPTIONS, 0x0A, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         _ => return None,
     };
-    if control == PageControl::Changeable {
-        bytes.iter_mut().skip(2).for_each(|b| *b = 0);
-    }
     Some(bytes)
 }
 
@@ -167,15 +193,18 @@ impl LogicalUnit {
             return Err(Sense::illegal(Asc::SAVING_PARAMETERS_NOT_SUPPORTED).into());
         }
         let mut data = self.mode_header(ten, disable_descriptors, long_lba);
-        match (page, subpage) {
-            (ALL_PAGES, 0 | ALL_SUBPAGES) => {
-                data.extend(PAGES.iter().filter_map(|&page| self.mode.page(page, control)).flatten());
-            }
-            (_, 0 | ALL_SUBPAGES) => {
-                data.extend(self.mode.page(page, control).ok_or(Sense::cdb_field(2, Some(5)))?);
-            }
-            _ => return Err(Sense::cdb_field(3, Some(7)).into()),
+        let known = |code: &(u8, u8)| page == ALL_PAGES || code.0 == page;
+        let wanted = |code: &(u8, u8)| known(code) && (subpage == ALL_SUBPAGES || code.1 == subpage);
+        if !PAGES.iter().any(|code| known(code)) {
+            return Err(Sense::cdb_field(2, Some(5)).into());
         }
+        // Of all pages, all that can be asked for at once are those without subpages, or all there are.
+        if !PAGES.iter().any(|code| wanted(code)) || page == ALL_PAGES && !matches!(subpage, 0 | ALL_SUBPAGES)
+        {
+            return Err(Sense::cdb_field(3, Some(7)).into());
+        }
+        let wanted = PAGES.iter().filter(|code| wanted(code));
+        data.extend(wanted.filter_map(|code| self.mode.page(code.0, code.1, control)).flatten());
         if ten {
             set_length16(&mut data, 0, 2);
         } else {
@@ -249,7 +278,10 @@ impl LogicalUnit {
         self.check_block_descriptor(descriptor, long_lba, header_len)?;
         let mut values = self.mode.current;
         while at < list.len() {
-            let len = 2 + usize::from(be_u8(list, at + 1));
+            let len = match header_bytes(be_u8(list, at)) {
+                2 => 2 + usize::from(be_u8(list, at + 1)),
+                header => header + usize::from(be_u16(list, at + 2)),
+            };
             let page = list.get(at..at + len).ok_or(LENGTH_ERROR)?;
             self.mode.select(page, at, &mut values)?;
             at += len;

@@ -2,7 +2,7 @@
 
 mod support;
 
-use scsi::{Action, BlockSize, Failure, Outcome, Range, UnitConfig};
+use scsi::{Action, Attention, BlockSize, Failure, Outcome, Range, UnitConfig, Usage};
 use support::{Rig, cdb10, cdb16, config};
 
 const ID: [u8; 16] = [0x5A; 16];
@@ -98,7 +98,7 @@ fn mode_sense_of_all_pages() {
     let golden = [
         &[67, 0, 0x10, 8][..],
         &[0, 0x10, 0, 0, 0, 0, 2, 0],
-        &[0x01, 0x0A, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[0x01, 0x0A, 0x80, 0, 0, 0, 0, 0x80, 0, 0, 0, 0],
         &[0x08, 0x12, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         &[0x0A, 0x0A, 0x02, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0],
         &[0x1C, 0x0A, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0],
@@ -107,6 +107,53 @@ fn mode_sense_of_all_pages() {
     assert_eq!(rig.good(rig.a, &[0x1A, 0, 0x3F, 0, 255, 0], &[])[..], golden);
     let changeable = rig.good(rig.a, &[0x1A, 0x08, 0x4A, 0, 255, 0], &[]);
     assert_eq!(changeable[..], [15, 0, 0x10, 0, 0x0A, 0x0A, 0x04, 0, 0x08, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn soft_thresholds_are_in_a_mode_page_and_in_the_log() {
+    let mut rig = Rig::new();
+    let usage = |soft: u64, high: u64| Usage {
+        available_bytes: 7 << 30,
+        used_bytes: 3 << 20,
+        thresholds_bytes: [soft << 20, high << 20],
+    };
+    rig.unit.set_usage(usage(0x1234, 0x0201));
+    let page = [
+        &[0x5C, 0x02, 0x00, 28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
+        &[0x80, 0x01, 0, 0, 0x00, 0x00, 0x12, 0x34],
+        &[0x80, 0x01, 0, 0, 0x00, 0x00, 0x02, 0x01],
+    ]
+    .concat();
+    assert_eq!(rig.good(rig.a, &[0x1A, 0x08, 0x1C, 0x02, 255, 0], &[])[4..], page);
+    let plain = [0x1C, 0x0A, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(rig.good(rig.a, &[0x1A, 0x08, 0x1C, 0xFF, 255, 0], &[])[4..], [&plain[..], &page].concat());
+    assert_eq!(rig.good(rig.a, &[0x1A, 0x08, 0x3F, 0xFF, 255, 0], &[])[4 + 12 + 20 + 12 + 12..], page);
+    assert_eq!(rig.good(rig.a, &[0x1A, 0x08, 0x3F, 0, 255, 0], &[]).len(), 4 + 12 + 20 + 12 + 12);
+    let changeable = rig.good(rig.a, &[0x1A, 0x08, 0x5C, 0x02, 255, 0], &[]);
+    assert_eq!(changeable[4..], [&[0x5C, 0x02, 0, 28][..], &[0; 28]].concat());
+    for (page, subpage, byte) in [(0x1C, 0x03, 3), (0x3F, 0x02, 3), (0x02, 0x00, 2), (0x02, 0xFF, 2)] {
+        let response = rig.run(rig.a, &[0x1A, 0x08, page, subpage, 255, 0], &[]);
+        assert_eq!((response.sense[12], response.sense[17]), (0x24, byte), "{page:#x}/{subpage:#x}");
+    }
+    // It can be sent back as it is, and in no other way.
+    let mut list = [&[0; 4][..], &page].concat();
+    rig.good(rig.a, &[0x15, 0x10, 0, 0, 36, 0], &list);
+    list[4 + 16] = 0;
+    assert_eq!(rig.sense(rig.a, &[0x15, 0x10, 0, 0, 36, 0], &list), (5, 0x26, 0));
+
+    let log = rig.good(rig.a, &[0x4D, 0, 0x4C, 0, 0, 0, 0, 0, 255, 0], &[]);
+    let available = [0, 1, 3, 8, 0, 0, 0x1C, 0x00, 2, 0, 0, 0];
+    let used = [0, 2, 3, 8, 0, 0, 0, 3, 1, 0, 0, 0];
+    assert_eq!(log[4..], [available, used].concat());
+
+    rig.unit.announce(Attention::HighThreshold);
+    let response = rig.run(rig.a, &[0; 6], &[]);
+    assert_eq!(response.sense[..14], [0xF0, 0, 6, 0, 0, 0, 24, 10, 0, 0, 0, 0, 0x38, 0x07]);
+    assert_eq!(rig.sense_of_b(), Some((0x38, 0x07)));
+    rig.unit.set_limits(usage(0x1234, 0x0201));
+    assert_eq!(rig.sense_of_b(), None);
+    rig.unit.set_limits(usage(0x1235, 0x0201));
+    assert_eq!(rig.sense_of_b(), Some((0x2A, 0x01)), "mode parameters changed");
 }
 
 #[test]

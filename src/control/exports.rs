@@ -25,8 +25,8 @@ pub trait Exports: Send + Sync + 'static {
     /// What there is to worry about a volume that the store knows nothing of, in words.
     fn warning(&self, volume: VolumeId) -> Option<String>;
 
-    /// A volume has grown: whoever is logged in is told.
-    fn resized(&self, volume: VolumeId);
+    /// A volume has another size or quota: whoever is logged in is told.
+    fn changed(&self, volume: VolumeId);
 
     /// Number of sessions to all volumes.
     fn session_count(&self) -> usize;

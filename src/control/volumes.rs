@@ -240,7 +240,7 @@ pub(super) async fn change(
     });
     let done: cow::Result<()> = done.await?;
     // Also when only a part was done.
-    control.exports.resized(volume);
+    control.exports.changed(volume);
     done.map_err(|error| refusals::of_store(&error))?;
     if let Some(size) = size {
         tracing::info!(volume = info.name, from = info.size_bytes, to = size.0, "volume grown");

@@ -30,8 +30,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cow::limits::{HIGH_PERCENT, SOFT_PERCENT};
 use parking_lot::Mutex;
-use scsi::{Attention, ConfigError, InitiatorPort, LogicalUnit, NexusId, Plan, Response, UnitConfig};
+use scsi::{Attention, ConfigError, InitiatorPort, LogicalUnit, NexusId, Plan, Response, UnitConfig, Usage};
 
 use background::Background;
 use gate::Gate;
@@ -44,12 +45,34 @@ pub use store::{BlockStore, StoreError};
 const VOLUME_LUN: u16 = 0;
 
 /// What `Lun::open` needs besides the store.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LunConfig {
     /// Identity and shape of the unit. `size_bytes` and `reservations` are filled in by `Lun::open`.
     pub unit: UnitConfig,
     /// Where persistent reservations are kept across a restart (APTPL); without it they are refused.
     pub reservations: Option<PathBuf>,
+    /// What the volume may still take in the store, if that is known: it may be less than its size suggests.
+    pub room: Option<Arc<RoomOf>>,
+}
+
+/// Tells how much room there is for a volume.
+pub type RoomOf = dyn Fn() -> Option<Room> + Send + Sync;
+
+/// Room for a volume: in its quota if it has one, else in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// What is left of it.
+    pub left_bytes: u64,
+    /// All of it.
+    pub all_bytes: u64,
+}
+
+impl Room {
+    /// What is left when a soft threshold is reached.
+    fn left_at(self, percent: u64) -> u64 {
+        let left = u128::from(self.all_bytes) * u128::from(100 - percent) / 100;
+        u64::try_from(left).unwrap_or(u64::MAX)
+    }
 }
 
 /// A logical unit that does not open.
@@ -86,8 +109,15 @@ pub struct Lun {
     gate: Arc<Gate>,
     background: Background,
     saved: Option<SavedReservations>,
+    room: Option<Arc<RoomOf>>,
     /// Where stored reservations were put that could not be read.
     damaged_reservations: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for LunConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LunConfig").field("unit", &self.unit).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Lun {
@@ -105,14 +135,14 @@ impl Lun {
     /// # Errors
     /// When the configuration makes no disk, or damaged reservations cannot be set aside.
     pub fn open(config: LunConfig, store: Arc<dyn BlockStore>) -> Result<Arc<Self>, OpenError> {
-        let saved = config.reservations.map(SavedReservations::new);
+        let (saved, room) = (config.reservations.map(SavedReservations::new), config.room);
         let config = UnitConfig { size_bytes: store.size_bytes(), reservations: None, ..config.unit };
         let (unit, damaged_reservations) = match &saved {
             Some(saved) => unit_with_reservations(config, saved)?,
             None => (LogicalUnit::new(config)?, None),
         };
         let (unit, gate, background) = (Mutex::new(unit), Arc::default(), Background::default());
-        Ok(Arc::new(Self { unit, store, gate, background, saved, damaged_reservations }))
+        Ok(Arc::new(Self { unit, store, gate, background, saved, room, damaged_reservations }))
     }
 
     /// Where stored reservations were put that could not be read when the disk was opened.
@@ -161,11 +191,23 @@ impl Lun {
 
     fn decide(&self, nexus: NexusId, cdb: &[u8], data_out: &[Bytes]) -> Plan {
         const LOG_SENSE: u8 = 0x4D;
+        const MODE_SENSE: [u8; 2] = [0x1A, 0x5A];
         let mut unit = self.unit.lock();
-        if cdb.first() == Some(&LOG_SENSE) {
-            unit.set_usage(self.store.usage());
+        if cdb.first().is_some_and(|code| *code == LOG_SENSE || MODE_SENSE.contains(code)) {
+            unit.set_usage(self.usage());
         }
         unit.start(nexus, cdb, data_out)
+    }
+
+    /// What the volume takes, and what it may still take.
+    fn usage(&self) -> Usage {
+        let usage = self.store.usage();
+        let Some(room) = self.room.as_ref().and_then(|room| room()) else { return usage };
+        Usage {
+            available_bytes: usage.available_bytes.min(room.left_bytes),
+            thresholds_bytes: [SOFT_PERCENT, HIGH_PERCENT].map(|percent| room.left_at(percent)),
+            ..usage
+        }
     }
 
     /// LOGICAL UNIT RESET, asked for by a nexus or by the operator. The portal ends the tasks.
@@ -194,12 +236,21 @@ impl Lun {
         self.unit.lock().announce(attention);
     }
 
+    /// The volume has been given another quota: tells every nexus of the thresholds that come of it.
+    pub fn quota_changed(&self) {
+        let usage = self.usage();
+        self.unit.lock().set_limits(usage);
+    }
+
     /// The volume has grown: takes over its new size and tells every nexus.
     ///
     /// # Errors
     /// When it got smaller instead.
     pub fn resized(&self) -> Result<(), ConfigError> {
-        self.unit.lock().grow(self.store.size_bytes())
+        let usage = self.usage();
+        let mut unit = self.unit.lock();
+        unit.set_usage(usage);
+        unit.grow(self.store.size_bytes())
     }
 
     /// Waits until every command that was begun before this call has ended. Blocks: call it where waiting is allowed,

@@ -77,7 +77,8 @@ impl BlockStore for cow::Volume {
 
     fn usage(&self) -> Usage {
         let used_bytes = self.mapped_bytes();
-        Usage { used_bytes, available_bytes: self.size_bytes().saturating_sub(used_bytes) }
+        let available_bytes = self.size_bytes().saturating_sub(used_bytes);
+        Usage { used_bytes, available_bytes, ..Usage::default() }
     }
 
     fn read(&self, offset: u64, out: &mut [u8], wait: Wait) -> Result<()> {

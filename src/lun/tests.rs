@@ -60,7 +60,7 @@ impl BlockStore for MemoryStore {
         SIZE as u64
     }
     fn usage(&self) -> Usage {
-        Usage { available_bytes: 3 << 20, used_bytes: 1 << 20 }
+        Usage { available_bytes: 3 << 20, used_bytes: 1 << 20, ..Usage::default() }
     }
     fn read(&self, offset: u64, out: &mut [u8], wait: Wait) -> Result<()> {
         let at = offset as usize;
@@ -134,7 +134,7 @@ impl Rig {
         let store = Arc::new(MemoryStore::default());
         store.state.lock().bytes = vec![0; SIZE];
         let unit = UnitConfig::volume([7; 16], "iqn.2026-01.io.osvol:disk", 0);
-        let lun = Lun::open(LunConfig { unit, reservations }, store.clone()).unwrap();
+        let lun = Lun::open(LunConfig { unit, reservations, room: None }, store.clone()).unwrap();
         let nexus = lun.attach(port(1), 1).unwrap();
         let rig = Self { store, lun, nexus, pool: BufferPool::default() };
         assert_eq!(rig.run(&[0; 6], &[]).status, Status::CheckCondition, "a new nexus hears of power on");

@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use api::SessionSummary;
-use cow::{Store, VolumeId, VolumeInfo};
+use cow::{Level, Store, Volume, VolumeId, VolumeInfo};
 use iscsi::IscsiName;
 use parking_lot::Mutex;
 use scsi::{Attention, UnitConfig};
 
 use crate::control::{Exports, Withdrawal};
 use crate::exports::{Access, Directory, InUse, SessionListing};
-use crate::lun::{Lun, LunConfig};
-use crate::service::Listeners;
+use crate::lun::{Lun, LunConfig, Room, RoomOf};
+use crate::service::{Listeners, SpaceLevels, data_bytes_left};
 
 /// Directory of the store that holds persistent reservations, a file a volume.
 const RESERVATIONS: &str = "reservations";
@@ -33,6 +33,7 @@ pub struct VolumeExports {
     reservations: PathBuf,
     /// Files of persistent reservations that were set aside because they are damaged, by volume.
     damaged: Arc<Mutex<HashMap<VolumeId, PathBuf>>>,
+    levels: Arc<SpaceLevels>,
 }
 
 impl VolumeExports {
@@ -43,6 +44,7 @@ impl VolumeExports {
         directory: Arc<Directory>,
         portals: Vec<SocketAddr>,
         prefix: &str,
+        levels: Arc<SpaceLevels>,
     ) -> Arc<Self> {
         let reservations = store.path().join(RESERVATIONS);
         let exports = Self {
@@ -53,6 +55,7 @@ impl VolumeExports {
             published: Mutex::default(),
             damaged: Arc::new(Mutex::new(damaged_reservations(&reservations))),
             reservations,
+            levels,
         };
         exports.store.volumes().iter().for_each(|info| exports.publish(info));
         Arc::new(exports)
@@ -76,14 +79,15 @@ impl VolumeExports {
         let (store, id) = (self.store.clone(), info.id);
         let target_name = name.to_string();
         let reservations = self.reservations_of(id);
-        let damaged = self.damaged.clone();
+        let (damaged, levels) = (self.damaged.clone(), self.levels.clone());
         let open = move || {
             if let Some(directory) = reservations.parent() {
                 std::fs::create_dir_all(directory).context("cannot make the directory of reservations")?;
             }
             let volume = store.open_volume(id).context("cannot open the volume")?;
             let unit = UnitConfig::volume(id.0, &target_name, volume.size_bytes());
-            let config = LunConfig { unit, reservations: Some(reservations.clone()) };
+            let room = room_of(volume.clone(), levels.clone());
+            let config = LunConfig { unit, reservations: Some(reservations.clone()), room: Some(room) };
             let lun = Lun::open(config, volume).context("cannot make a disk of the volume")?;
             if let Some(aside) = lun.damaged_reservations() {
                 damaged.lock().insert(id, aside.to_owned());
@@ -94,6 +98,20 @@ impl VolumeExports {
         self.published.lock().insert(id, name);
         Ok(())
     }
+}
+
+/// Room for a volume: what is left of its quota and of the store. Its thresholds are those of its quota, or else those
+/// of the store.
+fn room_of(volume: Arc<Volume>, levels: Arc<SpaceLevels>) -> Arc<RoomOf> {
+    Arc::new(move || {
+        let store = levels.last_usage().map(|usage| Room {
+            left_bytes: data_bytes_left(&usage),
+            all_bytes: usage.total_bytes.saturating_sub(usage.reserve_bytes),
+        });
+        let Some(quota) = volume.quota_bytes() else { return store };
+        let left = quota.saturating_sub(volume.used_bytes());
+        Some(Room { left_bytes: store.map_or(left, |store| left.min(store.left_bytes)), all_bytes: quota })
+    })
 }
 
 /// What earlier runs of the daemon set aside and nobody has taken away yet.
@@ -114,7 +132,9 @@ fn summary(session: SessionListing) -> SessionSummary {
 }
 
 impl Listeners for VolumeExports {
-    fn soft_threshold_reached(&self, volume: Option<VolumeId>) {
+    fn threshold_reached(&self, volume: Option<VolumeId>, level: Level) {
+        let attention =
+            if level >= Level::High { Attention::HighThreshold } else { Attention::SoftThreshold };
         let luns = match volume {
             None => self.directory.opened_luns(),
             Some(volume) => {
@@ -122,7 +142,7 @@ impl Listeners for VolumeExports {
                 target.and_then(|target| target.opened_lun()).into_iter().collect()
             }
         };
-        luns.iter().for_each(|lun| lun.announce(Attention::SoftThreshold));
+        luns.iter().for_each(|lun| lun.announce(attention));
     }
 }
 
@@ -169,11 +189,11 @@ impl Exports for VolumeExports {
         ))
     }
 
-    fn resized(&self, volume: VolumeId) {
+    fn changed(&self, volume: VolumeId) {
         let target = self.name_of(volume).and_then(|name| self.directory.find(&name));
-        if let Some(lun) = target.and_then(|target| target.opened_lun())
-            && let Err(error) = lun.resized()
-        {
+        let Some(lun) = target.and_then(|target| target.opened_lun()) else { return };
+        lun.quota_changed();
+        if let Err(error) = lun.resized() {
             tracing::error!(%volume, %error, "the volume's new size is not told to initiators");
         }
     }

@@ -17,7 +17,7 @@ const LOOKS_PER_VOLUMES: u32 = 5;
 /// Who has to hear of a threshold (SBC-3, thin provisioning soft threshold).
 pub trait Listeners: Send + Sync + 'static {
     /// Tells the initiators of a volume, or of all volumes, that a soft threshold was reached.
-    fn soft_threshold_reached(&self, volume: Option<VolumeId>);
+    fn threshold_reached(&self, volume: Option<VolumeId>, level: Level);
 }
 
 /// Levels as they were seen last: a level falls later than it rises.
@@ -27,6 +27,7 @@ pub struct SpaceLevels(Mutex<Levels>);
 #[derive(Debug, Default)]
 struct Levels {
     store: Level,
+    usage: Option<Usage>,
     /// Those that are not normal.
     volumes: HashMap<VolumeId, Level>,
 }
@@ -51,8 +52,15 @@ impl SpaceLevels {
         info.level(self.0.lock().volumes.get(&info.id).copied().unwrap_or_default())
     }
 
+    /// The store's space when it was looked at last.
+    #[must_use]
+    pub fn last_usage(&self) -> Option<Usage> {
+        self.0.lock().usage
+    }
+
     fn see_store(&self, usage: &Usage) -> Option<Crossing> {
         let mut levels = self.0.lock();
+        levels.usage = Some(*usage);
         let (from, to) = (levels.store, usage.level(levels.store));
         levels.store = to;
         (from != to).then_some(Crossing { from, to })
@@ -130,7 +138,7 @@ fn tell_store(Crossing { from, to }: Crossing, usage: &Usage, listeners: &dyn Li
         }
     }
     if is_threshold(from, to) {
-        listeners.soft_threshold_reached(None);
+        listeners.threshold_reached(None, to);
     }
 }
 
@@ -143,7 +151,7 @@ fn tell_volume(Crossing { from, to }: Crossing, info: &VolumeInfo, listeners: &d
         false => tracing::info!(volume, level = ?to, "the volume uses {used} of its quota of {quota}"),
     }
     if is_threshold(from, to) {
-        listeners.soft_threshold_reached(Some(info.id));
+        listeners.threshold_reached(Some(info.id), to);
     }
 }
 
@@ -163,11 +171,11 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Heard(Mutex<Vec<Option<VolumeId>>>);
+    struct Heard(Mutex<Vec<(Option<VolumeId>, Level)>>);
 
     impl Listeners for Heard {
-        fn soft_threshold_reached(&self, volume: Option<VolumeId>) {
-            self.0.lock().push(volume);
+        fn threshold_reached(&self, volume: Option<VolumeId>, level: Level) {
+            self.0.lock().push((volume, level));
         }
     }
 
@@ -196,6 +204,8 @@ mod tests {
             })
             .collect();
         assert_eq!(told, [0, 1, 1, 1, 2, 2, 2, 2, 2, 3]);
+        let heard = heard.0.into_inner();
+        assert_eq!(heard, [Level::Soft, Level::High, Level::Soft].map(|level| (None, level)));
         assert_eq!(levels.of_store(&usage(749)), Level::Soft, "it falls later than it rises");
     }
 
@@ -211,7 +221,7 @@ mod tests {
         let volume = store.open_volume(id).unwrap();
         volume.write(0, &[&vec![7; 800 << 10]], cow::Wait::Yes).unwrap();
         look(&store, &levels, &heard, false);
-        let of_volume = |heard: &Heard| heard.0.lock().iter().filter(|told| told.is_some()).count();
+        let of_volume = |heard: &Heard| heard.0.lock().iter().filter(|told| told.0 == Some(id)).count();
         assert_eq!(of_volume(&heard), 0, "volumes are looked at less often");
         (0..3).for_each(|_| look(&store, &levels, &heard, true));
         assert_eq!(of_volume(&heard), 1);

@@ -13,6 +13,7 @@ SECTOR = 512
 CHECK_CONDITION = 2
 UNIT_ATTENTION, DATA_PROTECT = 0x6, 0x7
 CAPACITY_CHANGED = (UNIT_ATTENTION, 0x2A, 0x09)
+MODE_CHANGED = (UNIT_ATTENTION, 0x2A, 0x01)
 SOFT_THRESHOLD = (UNIT_ATTENTION, 0x38, 0x07)
 NO_SPACE = (DATA_PROTECT, 0x27, 0x07)
 NONE, READ, WRITE = 0, 1, 2
@@ -99,6 +100,11 @@ class Disk(Session):
     def log_page(self, page):
         """LOG SENSE of cumulative values."""
         return self.command([0x4D, 0, 0x40 | page] + [0] * 4 + [2, 0, 0], data_in=512).data
+
+    def thresholds(self):
+        """MODE SENSE(6) of the logical block provisioning page: (enabled, resource, count) of each threshold."""
+        page = self.command([0x1A, 0x08, 0x1C, 0x02, 255, 0], data_in=255).data[4:]
+        return [(page[at] >> 7, page[at + 1], int.from_bytes(page[at + 4 : at + 8], "big")) for at in range(16, len(page), 8)]
 
     @staticmethod
     def _range(operation, offset, length):
