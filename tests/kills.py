@@ -157,12 +157,18 @@ class Kills:
             self.compare()
             if self.counts["kills"] >= kills or time.monotonic() - begin > seconds:
                 break
+            if self.counts["kills"] % 25 == 0:
+                print(f"       | {self.told()}", flush=True)
             self.live()
         self.target.kill()
+        expect(self.counts["kills"] >= min(kills, 5), f"only {self.counts['kills']} kills in {seconds} s")
+        return self.told()
+
+    def told(self):
+        """How far it got."""
         ledgers = self.ledgers.values()
         counts = {key: sum(ledger.counts[key] for ledger in ledgers) for key in ("asked", "acknowledged", "flushes")}
         counts |= self.counts
-        expect(counts["kills"] >= min(kills, 5), f"only {counts['kills']} kills in {seconds} s")
         return ", ".join(f"{value} {key}" for key, value in counts.items())
 
     def sabotage(self):
@@ -170,7 +176,8 @@ class Kills:
         self.target.start()
         self.live(quiet=True)
         for layer in (self.target.state / "layers").iterdir():
-            cut_last_records(max(layer.glob("seg-*")), 2)
+            for segment in sorted(layer.glob("seg-*"))[-1:]:
+                cut_last_records(segment, 2)
         self.target.start()
         said = []
         for name, volume in self.volumes.items():

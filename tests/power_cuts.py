@@ -4,9 +4,10 @@
     tests/power_cuts.py [--seconds S] [--cuts N] [--seed S]         8 s of load and 6 cuts unless told otherwise
 
 osvold runs in a QEMU machine, its store on ext4 on a disk whose every write and flush is logged (blklogwrites). libiscsi
-writers on the host load it; what it acknowledged, and how far the log was then, is noted. The machine is killed. From the log
-come the disks that a power cut at any moment may leave: all that was flushed, and of the rest nothing, all of it, or any
-part, in any order, torn into sectors. Another machine mounts each, checks the store, serves it, and every block is read:
+writers on the host load it, and snapshots are taken; what it acknowledged, and how far the log was then, is noted. The
+machine is killed. From the log come the disks that a power cut at any moment may leave: all that was flushed, and of the
+rest nothing, all of it, or any part, in any order, torn into sectors. Another machine mounts each, checks the store,
+serves it, and every block is read:
 
 - what SYNCHRONIZE CACHE or FUA had acknowledged before the cut is there, or something later;
 - every other block is old or new, never garbage, zeros or the golden image's once it had been overwritten;

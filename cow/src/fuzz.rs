@@ -137,7 +137,17 @@ pub fn checkpoint(bytes: &[u8]) {
             unreachable!("a checkpoint that was just packed does not unpack");
         };
         assert_eq!(head_again, head);
-        assert!(index_again.runs().eq(index.runs()));
+        // Runs that follow each other may have become one.
+        let blocks = |index: &crate::index::Index| -> Vec<_> {
+            let each = |run: crate::index::Run<'_>| -> Vec<_> {
+                let block = |(n, crc): (u64, &u32)| {
+                    (u64::from(run.lba) + n, run.place.slot, u64::from(run.place.block) + n, *crc)
+                };
+                (0..).zip(run.crcs).map(block).collect()
+            };
+            index.runs().flat_map(each).collect()
+        };
+        assert_eq!(blocks(&index_again), blocks(&index));
         assert!(index_again.zeros().ranges().eq(index.zeros().ranges()));
     }
 }

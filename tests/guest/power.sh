@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # osvold on a disk of its own in a machine whose power goes.   ROLE ADDRESS VOLUMES
-#   writer    makes the store on an empty disk, then serves it until the power goes
+#   writer    makes the store on an empty disk, then serves it until the power goes, and takes snapshots meanwhile
 #   checker   for each disk that the host puts in: checks the store, serves it, lets the host read everything
 disk=/dev/vda
 control=/run/osvol.sock
@@ -31,6 +31,7 @@ writer)
     must /rig/osvol --control $control volume create "${volume%:*}" --image golden --size "${volume#*:}" > /dev/null
   done
   step "load until the power goes"
+  (for n in $(seq 1000); do sleep 1.5; /rig/osvol --control $control snapshot create busy "s$n" > /dev/null; done) &
   must host load "$(/rig/osvol --control $control volume list --json | tr -d ' \n')"
   ;;
 checker)

@@ -146,7 +146,8 @@ fn parse_body(input: &[u8]) -> IResult<&[u8], (Vec<CheckpointSegment>, Index)> {
         }
         let inside = u32::from(block) + u32::from(blocks) <= SEGMENT_BLOCKS;
         let reaches = u64::from(lba) + u64::from(blocks) <= 1 << 32;
-        if !inside || !reaches || usize::from(blocks) > RECORD_BLOCKS_MAX {
+        let slot_fits = (slot as usize) < SEGMENT_SLOTS_MAX;
+        if !inside || !reaches || !slot_fits || usize::from(blocks) > RECORD_BLOCKS_MAX {
             return bad(input);
         }
         crcs.clear();

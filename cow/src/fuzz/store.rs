@@ -19,7 +19,6 @@ use crate::{
     },
     format::{
         frame::{self, FrameKind, Location},
-        manifest::VolumeManifest,
         record,
     },
     ids::LayerId,
@@ -67,18 +66,14 @@ pub fn layer_files(bytes: &[u8]) {
     let layer = named.unwrap_or(LayerId([2; 16]));
     archive.files.iter_mut().for_each(|(name, _)| *name = format!("layers/{name}"));
     let at = Location { owner: [1; 16], number: 1 };
-    let manifest = VolumeManifest {
-        name: "v".into(),
-        size_bytes: 64 * BLOCK_BYTES,
-        created_unix_ms: 0,
-        image: None,
-        layers: vec![layer],
-        parent: None,
-        quota_bytes: 0,
-        deleted: false,
-    };
+    // A manifest as version 1 of the format has it: flags, name, size, time, image, parent, quota, one layer.
+    let mut manifest = vec![0, 1, b'v'];
+    manifest.extend((64 * BLOCK_BYTES).to_le_bytes());
+    manifest.extend([0; 8 + 16 + 16 + 8]);
+    manifest.extend(1_u16.to_le_bytes());
+    manifest.extend(layer.0);
     let path = format!("volumes/{}/manifest-{:016x}", VolumeId([1; 16]), 1);
-    archive.files.push((path, manifest.pack(FrameKind::Volume, at)));
+    archive.files.push((path, frame::pack(FrameKind::Volume, at, &manifest)));
     let store = frame::pack(FrameKind::Store, Location { owner: [0; 16], number: 0 }, &[9; 16]);
     archive.files.push(("STORE".into(), store));
     use_files(archive);
@@ -144,7 +139,7 @@ fn reseal(archive: &mut Archive) {
     }
     for (name, content) in &mut archive.files {
         if name.starts_with("images/") {
-            digests.iter().for_each(|(old, new)| rename_digest(content, old, new));
+            digests.iter().for_each(|(old, new)| rename_digest(content, &unhex(old), new));
         }
         if !name.contains("seg-") {
             reseal_frames(content);
@@ -153,16 +148,17 @@ fn reseal(archive: &mut Archive) {
 }
 
 /// The golden content has another name now: its image is to find it.
-fn rename_digest(manifest: &mut [u8], old: &str, new: &[u8; 32]) {
-    let at = (0..manifest.len().saturating_sub(31))
-        .find(|at| place_of(manifest, *at).is_some_and(|digest| crate::image::hex(&digest) == old));
+fn rename_digest(manifest: &mut [u8], old: &[u8; 32], new: &[u8; 32]) {
+    let at = (0..manifest.len()).find(|at| manifest[*at..].starts_with(old));
     if let Some(place) = at.and_then(|at| manifest.get_mut(at..at + 32)) {
         place.copy_from_slice(new);
     }
 }
 
-fn place_of(bytes: &[u8], at: usize) -> Option<[u8; 32]> {
-    bytes.get(at..at + 32)?.try_into().ok()
+/// The digest that the directory of golden content is named after.
+fn unhex(text: &str) -> [u8; 32] {
+    let byte = |at: usize| text.get(at * 2..at * 2 + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
+    std::array::from_fn(|at| byte(at).unwrap_or(0))
 }
 
 fn reseal_segment(bytes: &mut [u8], layer: [u8; 16], number: u64, told: bool) -> Option<()> {
