@@ -131,12 +131,6 @@ impl Volume {
         Some(self.quota_bytes.load(Ordering::Acquire)).filter(|quota| *quota > 0)
     }
 
-    /// Most bytes that may count for its quota, if it has one.
-    #[must_use]
-    pub fn quota_bytes(&self) -> Option<u64> {
-        Some(self.quota_bytes.load(Ordering::Acquire)).filter(|quota| *quota > 0)
-    }
-
     /// Bytes of memory that its maps take.
     #[must_use]
     pub fn index_bytes(&self) -> usize {
