@@ -111,8 +111,7 @@ def main():
     verbose = "-v" in arguments
     cases = Cases([word for word in arguments if word != "-v"])
     target = open_target(chosen_kind(), cases.dir / "target", [f"{ADDRESS}:3260"])
-    target.start()
-    try:
+    with cases.serving(target):
         target.add_image("debian", os.environ["IMAGE"])
         golden = target.golden_digest("debian", os.environ["IMAGE"])
         machines = Machines(cases, target, verbose)
@@ -125,12 +124,6 @@ def main():
             "the golden image is byte for byte unchanged",
             lambda: expect(target.golden_digest("debian", os.environ["IMAGE"]) == golden, "its SHA-256 changed"),
         )
-        cases.case("the target stops cleanly", target.stop)
-    finally:
-        target.kill()
-        if cases.failed:
-            print(f"the end of the target's log:\n{target.log_tail(40)}", flush=True)
-    cases.finish()
 
 
 if __name__ == "__main__":

@@ -152,8 +152,7 @@ def main():
     image = cases.dir / "golden.raw"
     make_image(image)
     target = open_target(chosen_kind(), cases.dir / "target", [f"{ADDRESS}:3260"])
-    target.start()
-    try:
+    with cases.serving(target):
         target.add_image("golden", image)
         clients = Clients(target, image)
         cases.case("iscsi-ls lists the volume and its size", clients.discovery)
@@ -166,12 +165,6 @@ def main():
         cases.case("qemu-io: discard and write-zeroes read zeros, neighbours stay", clients.discard)
         cases.case("kill -9: acknowledged writes survive, flushed or not", clients.crash_keeps_acknowledged)
         cases.case("eight volumes of one image, written at once", clients.side_by_side)
-        cases.case("the target stops cleanly", target.stop)
-    finally:
-        target.kill()
-        if cases.failed:
-            print(f"the end of the target's log:\n{target.log_tail(40)}", flush=True)
-    cases.finish()
 
 
 if __name__ == "__main__":

@@ -63,8 +63,7 @@ def main():
     cases = Cases(sys.argv[1:])
     raw, qcow2 = make_image(cases.dir)
     target = open_target(chosen_kind(), cases.dir / "target", [f"{ADDRESS}:3260"])
-    target.start()
-    try:
+    with cases.serving(target):
         target.add_image("golden", qcow2)
         golden = target.golden_digest("golden", raw)
         cases.case("the golden image in the store is the qcow2's content", lambda: expect(golden == sha256(raw), "it differs"))
@@ -96,12 +95,6 @@ def main():
             "the golden image is byte for byte unchanged",
             lambda: expect(target.golden_digest("golden", raw) == golden, "its SHA-256 changed"),
         )
-        cases.case("the target stops cleanly", target.stop)
-    finally:
-        target.kill()
-        if cases.failed:
-            print(f"the end of the target's log:\n{target.log_tail(40)}", flush=True)
-    cases.finish()
 
 
 if __name__ == "__main__":

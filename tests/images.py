@@ -304,8 +304,7 @@ def main():
     disk = cases.dir / "disk.raw"
     make_disk(disk)
     target = open_target("osvold", cases.dir / "target", [f"{ADDRESS}:3260"])
-    target.start()
-    try:
+    with cases.serving(target):
         target.add_image("raw", disk)
         images = Images(cases, target, disk)
         cases.case("qcow2, vmdk, vhdx, vhd: the same disk, stored once", images.formats)
@@ -319,12 +318,6 @@ def main():
         cases.case("what is not taken is named", images.what_is_not_taken)
         cases.case("memory stays bounded", images.memory)
         cases.case("a client that goes away while its file is unpacked", images.interrupted)
-        cases.case("the daemon stops cleanly", target.stop)
-    finally:
-        target.kill()
-        if cases.failed:
-            print(f"the end of the target's log:\n{target.log_tail(40)}", flush=True)
-    cases.finish()
 
 
 if __name__ == "__main__":

@@ -201,8 +201,7 @@ def main():
     golden = cases.dir / "golden.raw"
     golden.write_bytes(os.urandom(32 * MIB))
     target = open_target("osvold", cases.dir / "target", [f"{ADDRESS}:3260"])
-    target.start()
-    try:
+    with cases.serving(target):
         target.add_image("golden", golden)
         target.create_volume("first", "golden")
         refusals = Refusals(cases, target)
@@ -219,12 +218,6 @@ def main():
         cases.case("a garbage configuration", refusals.garbage_config)
         cases.case("a second daemon on one store", refusals.second_daemon)
         cases.case("a portal that is taken", refusals.taken_portal)
-        cases.case("the daemon stops cleanly", target.stop)
-    finally:
-        target.kill()
-        if cases.failed:
-            print(f"the end of the target's log:\n{target.log_tail(40)}", flush=True)
-    cases.finish()
 
 
 if __name__ == "__main__":

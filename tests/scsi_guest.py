@@ -21,8 +21,7 @@ def main():
     enter_namespace()
     cases = Cases(sys.argv[1:])
     target = open_target("osvold", cases.dir / "target", [f"{ADDRESS}:3260"])
-    target.start()
-    try:
+    with cases.serving(target):
         blank = cases.dir / "blank"
         with open(blank, "wb") as file:
             file.truncate(DISK_MIB * MIB)
@@ -39,12 +38,6 @@ def main():
         if status and headings.name is None:
             headings.name = "the guest starts"
         headings.end_step(status == 0, f"status {status}" if status else "")
-        target.stop()
-    finally:
-        target.kill()
-        if cases.failed:
-            print(f"the end of the target's log:\n{target.log_tail(40)}", flush=True)
-    cases.finish()
 
 
 if __name__ == "__main__":

@@ -202,21 +202,13 @@ def main():
     golden = cases.dir / "golden.raw"
     golden.write_bytes(os.urandom(GOLDEN_MIB * MIB))
     target = SmallDisk(cases.dir / "target", [f"{ADDRESS}:3260"], DISK_MIB)
-    target.start()
-    try:
+    with cases.serving(target):
         target.add_image("golden", golden)
         space = Space(target)
         cases.case("a volume grows in use: both sessions are told, the new end can be written", space.grow)
         cases.case("a quota: 75 % is told, what is more is refused, the neighbour writes on", space.quota)
         cases.case("a full disk fails only what needs room, and heals by itself", space.full)
         cases.case("what the store takes is told exactly", space.exact)
-        cases.case("the daemon stops cleanly", target.stop)
-    finally:
-        target.kill()
-        target.close()
-        if cases.failed:
-            print(f"the end of the target's log:\n{target.log_tail(40)}", flush=True)
-    cases.finish()
 
 
 if __name__ == "__main__":

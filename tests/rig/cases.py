@@ -3,6 +3,7 @@
 Every driver ends with the line `N passed, N failed`, which tests/run.py adds up.
 """
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -71,6 +72,20 @@ class Cases:
             self.failed += 1
         seconds = time.monotonic() - begin
         print(f"{'ok    ' if passed else 'FAILED'} {seconds:6.1f} s  {name}{': ' if note else ''}{note}", flush=True)
+
+    @contextlib.contextmanager
+    def serving(self, target):
+        """Starts the target for the cases in its block; at the end it stops cleanly, which is a case too, and the count
+        is printed. Whatever happens it is gone, and after a failure the end of its log is shown."""
+        target.start()
+        try:
+            yield target
+            self.case("the target stops cleanly", target.stop)
+        finally:
+            target.close()
+            if self.failed:
+                print(f"the end of the target's log:\n{target.log_tail(40)}", flush=True)
+        self.finish()
 
     def finish(self):
         """Prints the count; the process status says whether all is well."""

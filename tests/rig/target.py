@@ -131,6 +131,10 @@ class Target:
             self.process.kill()
             self.process.wait(STOP_SECONDS)
 
+    def close(self):
+        """It is not needed any more."""
+        self.kill()
+
     def restart(self):
         """Starts it again with the same settings."""
         if self.process and self.process.poll() is None:
@@ -253,7 +257,8 @@ class SmallDisk(Osvold):
         return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
 
     def close(self):
-        """Ends what keeps the file system."""
+        """Ends what keeps the file system as well."""
+        super().close()
         if self.mounted:
             self.keeper.kill()
             self.keeper.wait(STOP_SECONDS)

@@ -120,6 +120,27 @@ impl Store {
         // Held while sizes are measured: whoever opens or closes a layer meanwhile forgets its size afterwards.
         let mut sizes = self.sizes.0.lock();
         let open = self.catalogue.lock().open_layers();
+        self.sum_layers(layers, &open, &mut sizes)
+    }
+
+    /// The same of a volume that is not open: none of its layers is, but for frozen ones that others have as well.
+    /// This does not take longer the more volumes there are.
+    pub(super) fn closed_bytes(&self, layers: &[LayerId]) -> Result<u64> {
+        let mut sizes = self.sizes.0.lock();
+        let open = {
+            let catalogue = self.catalogue.lock();
+            let shared = |id: &LayerId| Some((*id, catalogue.layers.get(id)?.upgrade()?));
+            layers.iter().filter_map(shared).collect()
+        };
+        self.sum_layers(layers, &open, &mut sizes)
+    }
+
+    fn sum_layers<'a>(
+        &self,
+        layers: impl IntoIterator<Item = &'a LayerId>,
+        open: &BTreeMap<LayerId, Arc<Layer>>,
+        sizes: &mut BTreeMap<LayerId, u64>,
+    ) -> Result<u64> {
         layers.into_iter().try_fold(0, |sum, id| {
             let bytes = match (open.get(id), sizes.get(id)) {
                 (Some(layer), _) => layer.allocated_bytes()?,

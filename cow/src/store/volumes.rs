@@ -86,7 +86,7 @@ impl Store {
         let fault = fault.or_else(|| self.rot_of_volume(id, manifest.image));
         let allocated = match &open {
             Some(volume) => volume.allocated_bytes(),
-            None => self.layers_bytes(&manifest.layers),
+            None => self.closed_bytes(&manifest.layers),
         };
         let (allocated_bytes, fault) = match allocated {
             Ok(bytes) => (bytes, fault),
