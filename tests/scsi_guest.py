@@ -32,7 +32,10 @@ def main():
             HERE / "guest/scsi.sh",
             {"PORTAL": target.portals[0], "LUN": disk.lun, "DISK": disk.iqn, "BYTES": DISK_MIB * MIB},
             headings.on_line,
-            hooks={"kill": target.kill, "restart": target.restart},
+            hooks={
+                "kill": target.kill, "restart": target.restart,
+                "grow": lambda size: target.osvol("volume", "grow", "disk", size) and None,
+            },
             limit=300,
         )
         if status and headings.name is None:

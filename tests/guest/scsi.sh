@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC1091,SC2153,SC2154
 # Runs inside the test guest: what Linux and sg3_utils make of an OS volume as a
 # disk. Environment: PORTAL; LUN; DISK, the name of a volume; BYTES, its size.
-# Host hooks: kill, restart
+# Host hooks: kill, restart, grow
 
 # Two sessions with ISIDs of their own are two I_T nexuses.
 sessions() {
@@ -49,6 +49,21 @@ done
 [ "$(cat "$queue/rotational")" = 0 ] || fail "rotational"
 [ "$(cat "$queue/fua")" = 1 ] || fail "no FUA"
 [ "$(blockdev --getsize64 "$a")" = "$BYTES" ] || fail "size"
+
+step a volume that grows is seen by a rescan, and its new end is written and read
+must host grow 192MiB
+for disk in "$a" "$b"; do sg_turs -n 2 "$disk" > /dev/null 2>&1; done
+dmesg | grep -i "capacity data has changed" | tail -1
+must iscsiadm -m session --rescan > /dev/null
+grown=$((192 << 20))
+for disk in "$a" "$b"; do
+  for _ in $(seq 100); do [ "$(blockdev --getsize64 "$disk")" = "$grown" ] && break; sleep 0.1; done
+  [ "$(blockdev --getsize64 "$disk")" = "$grown" ] || fail "$disk has $(blockdev --getsize64 "$disk") bytes"
+done
+head -c 1048576 /dev/urandom > /tmp/end
+must dd if=/tmp/end of="$a" bs=1M seek=191 oflag=direct status=none
+must dd if="$b" of=/tmp/end.back bs=1M skip=191 iflag=direct status=none
+must cmp /tmp/end /tmp/end.back
 
 step commands, modes and paths are reported
 must sg_opcodes "$a" > /tmp/opcodes; echo "$(grep -c . /tmp/opcodes) lines of operation codes"
