@@ -1,8 +1,8 @@
 //! The golden image as a resource.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::Health;
+use crate::{Health, Name};
 
 /// A golden image (`/rest/golden-images/{id}`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,4 +54,70 @@ impl GoldenImage {
     pub const KIND: &'static str = "GoldenImage";
     /// The value of [`GoldenImage::category`].
     pub const CATEGORY: &'static str = "golden-images";
+}
+
+/// What `POST /rest/golden-images` takes as JSON: a golden image captured from a volume, which may be in use, or from
+/// one of its snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewGoldenImage {
+    /// Ignored; clients send `GoldenImage`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The name, unique among golden images.
+    pub name: Name,
+    /// Taken and not kept: a golden image has no description yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Must not be false: what is not captured is uploaded. Clients send the text `true`.
+    #[serde(default = "yes", deserialize_with = "flag")]
+    pub image_capture: bool,
+    /// The volume, by path, id or name.
+    #[serde(default, rename = "osVolumeURI", alias = "osVolumeUri", skip_serializing_if = "Option::is_none")]
+    pub os_volume_uri: Option<String>,
+    /// The snapshot, by path or as `VOLUME/SNAPSHOT`, instead of the volume as it is now.
+    #[serde(default, rename = "snapshotURI", alias = "snapshotUri", skip_serializing_if = "Option::is_none")]
+    pub snapshot_uri: Option<String>,
+    /// The build plan that generalizes the copy; there are none yet.
+    #[serde(default, alias = "buildPlanURI", skip_serializing_if = "Option::is_none")]
+    pub build_plan_uri: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A truth value, or its name in any case.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Flag {
+        Bool(bool),
+        Text(String),
+    }
+    match Flag::deserialize(deserializer)? {
+        Flag::Bool(flag) => Ok(flag),
+        Flag::Text(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+        Flag::Text(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+        Flag::Text(text) => Err(serde::de::Error::custom(format!("{text:?} is neither true nor false"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_is_asked_for_as_image_streamers_clients_do() {
+        let body = r#"{"type":"GoldenImage","name":"web","description":"","imageCapture":"true",
+            "osVolumeURI":"/rest/os-volumes/1","buildPlanUri":null}"#;
+        let new: NewGoldenImage = serde_json::from_str(body).unwrap();
+        assert!(new.image_capture && new.build_plan_uri.is_none());
+        assert_eq!(new.os_volume_uri.as_deref(), Some("/rest/os-volumes/1"));
+        let short: NewGoldenImage = serde_json::from_str(r#"{"name":"web","snapshotURI":"v/s"}"#).unwrap();
+        assert!(short.image_capture);
+        let sent = serde_json::to_string(&short).unwrap();
+        assert_eq!(sent, r#"{"name":"web","imageCapture":true,"snapshotURI":"v/s"}"#);
+        assert!(serde_json::from_str::<NewGoldenImage>(r#"{"name":"web","imageCapture":"maybe"}"#).is_err());
+    }
 }

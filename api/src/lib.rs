@@ -18,7 +18,7 @@ pub mod upload;
 mod volume;
 
 pub use format::{BadFormat, ImageFormat};
-pub use image::GoldenImage;
+pub use image::{GoldenImage, NewGoldenImage};
 pub use list::{Collection, ListError, Page, page};
 pub use name::{NAME_BYTES_MAX, Name, NameError, nearest};
 pub use progress::{Phase, Progress};

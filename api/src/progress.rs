@@ -16,6 +16,8 @@ pub enum Phase {
     Checking,
     /// The file is turned into a raw disk.
     Converting,
+    /// A disk is read and written elsewhere, byte for byte.
+    Copying,
     /// Checksums are computed and the image is made durable.
     Sealing,
     /// A phase of a newer daemon.
@@ -30,6 +32,7 @@ impl std::fmt::Display for Phase {
             Self::Unpacking => "unpacking",
             Self::Checking => "checking",
             Self::Converting => "converting",
+            Self::Copying => "copying",
             Self::Sealing => "sealing",
             Self::Working => "working",
         })

@@ -1,4 +1,4 @@
-//! The framing of a golden image on its way to the daemon.
+//! The framing of a disk on its way to the daemon, and from it.
 //!
 //! A sparse file of a tebibyte has a few extents of data; only those travel. The body of the request is
 //!
@@ -10,7 +10,10 @@
 //! ```
 //!
 //! All numbers are big-endian. Extents come in ascending order and do not overlap. A body that stops before its end
-//! record was cut off, which is how a client that went away is told from a file that ended.
+//! record was cut off, which is how a client that went away is told from a file that ended. The daemon, when it
+//! cannot go on, says why: a record of length 2^32 - 1, whose offset is the length of the refusal in JSON behind it.
+
+use crate::{Code, Refusal};
 
 /// Media type of such a body.
 pub const MEDIA_TYPE: &str = "application/vnd.osvol.extents";
@@ -20,6 +23,12 @@ pub const MAGIC: [u8; 8] = *b"OSVOLEX1";
 pub const HEAD_BYTES: usize = 12;
 /// Most data in one extent.
 pub const EXTENT_BYTES_MAX: u32 = 4 << 20;
+/// In place of a length: a refusal follows.
+const FAULT: u32 = u32::MAX;
+/// Longest refusal in JSON.
+pub const FAULT_BYTES_MAX: usize = 16 << 10;
+/// Header of an answer with such a body: the size of the disk.
+pub const SIZE_HEADER: &str = "osvol-disk-bytes";
 /// Largest file: what fits a signed file offset.
 pub const FILE_BYTES_MAX: u64 = i64::MAX as u64;
 
@@ -37,6 +46,14 @@ pub fn extent_head(offset: u64, length: u32) -> [u8; HEAD_BYTES] {
 #[must_use]
 pub fn end(file_bytes: u64) -> [u8; HEAD_BYTES] {
     extent_head(file_bytes, 0)
+}
+
+/// The last record of a body that does not go on, with the reason.
+#[must_use]
+pub fn fault(refusal: &Refusal) -> Vec<u8> {
+    let mut words = serde_json::to_vec(refusal).unwrap_or_default();
+    words.truncate(FAULT_BYTES_MAX);
+    [&extent_head(words.len() as u64, FAULT)[..], &words].concat()
 }
 
 /// What the decoder found.
@@ -57,7 +74,7 @@ pub enum Piece<'a> {
 }
 
 /// Why a body is not such a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// It starts with something else.
     #[error("the upload does not start with its magic")]
@@ -78,11 +95,14 @@ pub enum FrameError {
         /// How long it says it is.
         length: u32,
     },
+    /// Whoever sends cannot go on, for this reason.
+    #[error("{0}")]
+    Fault(Box<Refusal>),
     /// More bytes after the end record.
     #[error("the upload goes on after its end")]
     AfterEnd,
     /// The body stopped before the end record.
-    #[error("the upload was cut off after byte {position} of the file")]
+    #[error("it was cut off after byte {position}")]
     CutOff {
         /// How far it came.
         position: u64,
@@ -94,6 +114,7 @@ enum State {
     Magic,
     Head,
     Data { remaining: u32 },
+    Fault { remaining: usize },
     Ended,
 }
 
@@ -104,11 +125,13 @@ pub struct Decoder {
     held: [u8; HEAD_BYTES],
     held_len: usize,
     position: u64,
+    /// The front of a refusal that has not come whole.
+    words: Vec<u8>,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { state: State::Magic, held: [0; HEAD_BYTES], held_len: 0, position: 0 }
+        Self { state: State::Magic, held: [0; HEAD_BYTES], held_len: 0, position: 0, words: Vec::new() }
     }
 }
 
@@ -132,6 +155,16 @@ impl Decoder {
                 }
                 State::Data { .. } if input.is_empty() => return Ok(None),
                 State::Data { remaining } => return Ok(Some(self.data(input, remaining))),
+                State::Fault { remaining } => {
+                    let (now, later) = input.split_at(input.len().min(remaining));
+                    self.words.extend_from_slice(now);
+                    *input = later;
+                    if now.len() < remaining {
+                        self.state = State::Fault { remaining: remaining - now.len() };
+                        return Ok(None);
+                    }
+                    return Err(FrameError::Fault(Box::new(self.refusal())));
+                }
                 State::Ended if input.is_empty() => return Ok(None),
                 State::Ended => return Err(FrameError::AfterEnd),
             }
@@ -142,7 +175,7 @@ impl Decoder {
     pub fn finish(&self) -> Result<(), FrameError> {
         match self.state {
             State::Ended => Ok(()),
-            State::Magic | State::Head | State::Data { .. } => {
+            State::Magic | State::Head | State::Data { .. } | State::Fault { .. } => {
                 Err(FrameError::CutOff { position: self.position })
             }
         }
@@ -164,6 +197,14 @@ impl Decoder {
         let [o0, o1, o2, o3, o4, o5, o6, o7, l0, l1, l2, l3] = held;
         let offset = u64::from_be_bytes([o0, o1, o2, o3, o4, o5, o6, o7]);
         let length = u32::from_be_bytes([l0, l1, l2, l3]);
+        if length == FAULT {
+            let remaining = usize::try_from(offset).unwrap_or(usize::MAX);
+            if remaining > FAULT_BYTES_MAX {
+                return Err(FrameError::TooLong { offset, length });
+            }
+            self.state = State::Fault { remaining };
+            return Ok(None);
+        }
         if offset < self.position {
             return Err(FrameError::Order { offset, position: self.position });
         }
@@ -177,6 +218,12 @@ impl Decoder {
         }
         self.state = State::Data { remaining: length };
         Ok(None)
+    }
+
+    fn refusal(&self) -> Refusal {
+        serde_json::from_slice(&self.words).unwrap_or_else(|_| {
+            Refusal::new(Code::Unknown, "the daemon cannot go on, and its reason is not readable")
+        })
     }
 
     fn data<'a>(&mut self, input: &mut &'a [u8], remaining: u32) -> Piece<'a> {
@@ -234,6 +281,24 @@ mod tests {
         for cut in 0..GOLDEN.len() {
             assert!(matches!(decode(&GOLDEN[..cut], 7), Err(FrameError::CutOff { .. })), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_fault_is_told_wherever_the_pieces_end() {
+        let refusal = Refusal::new(Code::Corrupt, "a block is rotten");
+        let body = [&MAGIC[..], &extent_head(5, 3), b"abc", &fault(&refusal)].concat();
+        for step in 1..body.len() {
+            assert_eq!(
+                decode(&body, step),
+                Err(FrameError::Fault(Box::new(refusal.clone()))),
+                "in steps of {step}"
+            );
+        }
+        for cut in 23..body.len() - 1 {
+            assert!(matches!(decode(&body[..cut], 7), Err(FrameError::CutOff { .. })), "cut at {cut}");
+        }
+        let long = [&MAGIC[..], &extent_head(FAULT_BYTES_MAX as u64 + 1, FAULT)].concat();
+        assert!(matches!(decode(&long, 7), Err(FrameError::TooLong { .. })));
     }
 
     #[test]

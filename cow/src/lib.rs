@@ -10,6 +10,7 @@
 mod context;
 pub mod disk;
 mod error;
+pub mod export;
 mod format;
 #[cfg(any(test, feature = "sim"))]
 pub mod fuzz;

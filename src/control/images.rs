@@ -30,7 +30,7 @@ impl Control {
     }
 
     /// A golden image by path, id or name, as it is now.
-    async fn find_image(&self, reference: &str) -> Result<ImageInfo, Refusal> {
+    pub(super) async fn find_image(&self, reference: &str) -> Result<ImageInfo, Refusal> {
         let known = self.known.find(reference)?;
         let found = self.images().await?.into_iter().find(|image| image.id == known.id);
         found.ok_or_else(|| {
@@ -90,33 +90,50 @@ pub(super) struct UploadQuery {
     format: Option<String>,
 }
 
+/// Adds a golden image: a file that is uploaded, or, asked for in JSON, a disk that is captured.
 pub(super) async fn add(
     State(control): State<Arc<Control>>,
     query: Result<Query<UploadQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let Query(query) = query?;
-    let request = request(&query, text(&headers, header::CONTENT_TYPE))?;
-    if control.known.is_taken(request.name.as_str()) {
-        return Err(Refused(exists(&request.name)));
-    }
     let (steps, progress) = watch::channel((Phase::Uploading, 0, 0));
-    // A client that reads progress gets it; any other gets the image when it is there.
-    if text(&headers, header::ACCEPT).contains(NDJSON) {
-        return Ok(add_with_progress(control, request, body, steps, progress).await);
+    let content_type = text(&headers, header::CONTENT_TYPE);
+    if content_type.starts_with("application/json") {
+        let (name, subject) = control.what_to_capture(body).await?;
+        control.name_is_free(&name)?;
+        let adding =
+            async move { control.told(&name, control.importer.capture(&name, subject, &steps).await) };
+        return answer(&headers, adding, progress).await;
     }
-    let image = control.add(&request, body, &steps).await?;
+    let Query(query) = query?;
+    let request = request(&query, content_type)?;
+    control.name_is_free(&request.name)?;
+    let adding =
+        async move { control.told(&request.name, control.importer.add(&request, body, &steps).await) };
+    answer(&headers, adding, progress).await
+}
+
+/// A client that reads progress gets it; any other gets the image when it is there.
+async fn answer(
+    headers: &HeaderMap,
+    adding: impl Future<Output = Result<GoldenImage, Refusal>> + Send + 'static,
+    progress: watch::Receiver<Step>,
+) -> Answer {
+    if text(headers, header::ACCEPT).contains(NDJSON) {
+        return Ok(add_with_progress(adding, progress).await);
+    }
+    let image = adding.await?;
     let location = [(header::LOCATION, image.uri.clone())];
     Ok((location, json(StatusCode::CREATED, &image)).into_response())
 }
 
-fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
+pub(super) fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-fn exists(name: &Name) -> Refusal {
-    Refusal::new(Code::NameExists, format!("a golden image named {:?} exists", name.as_str()))
+fn exists(name: &str) -> Refusal {
+    Refusal::new(Code::NameExists, format!("a golden image named {name:?} exists"))
         .action("choose another name; a golden image never changes")
 }
 
@@ -142,25 +159,24 @@ fn request(query: &UploadQuery, content_type: &str) -> Result<AddImage, Refusal>
 }
 
 impl Control {
-    async fn add(
-        &self,
-        request: &AddImage,
-        body: Body,
-        steps: &watch::Sender<Step>,
-    ) -> Result<GoldenImage, Refusal> {
-        let name = request.name.as_str();
-        match self.importer.add(request, body, steps).await {
+    fn name_is_free(&self, name: &Name) -> Result<(), Refusal> {
+        match self.known.is_taken(name.as_str()) {
+            true => Err(exists(name.as_str())),
+            false => Ok(()),
+        }
+    }
+
+    /// Logs what became of an image, and makes it a resource.
+    fn told(&self, name: &Name, added: Result<ImageInfo, Refusal>) -> Result<GoldenImage, Refusal> {
+        let image = name.as_str();
+        match added {
             Ok(info) => {
-                tracing::info!(
-                    image = name,
-                    bytes = info.size_bytes,
-                    format = info.source_format,
-                    "golden image added"
-                );
+                let (bytes, format) = (info.size_bytes, &info.source_format);
+                tracing::info!(image, bytes, format, "golden image added");
                 Ok(resources::image(info))
             }
             Err(refusal) => {
-                tracing::warn!(image = name, "golden image not added: {refusal}");
+                tracing::warn!(image, "golden image not added: {refusal}");
                 Err(refusal)
             }
         }
@@ -171,13 +187,10 @@ impl Control {
 ///
 /// A refusal before that is an answer of its own, so that a client need not look into the lines for it.
 async fn add_with_progress(
-    control: Arc<Control>,
-    request: AddImage,
-    body: Body,
-    steps: watch::Sender<Step>,
+    adding: impl Future<Output = Result<GoldenImage, Refusal>> + Send + 'static,
     mut progress: watch::Receiver<Step>,
 ) -> Response {
-    let mut adding = Box::pin(async move { control.add(&request, body, &steps).await });
+    let mut adding = Box::pin(adding);
     tokio::select! {
         result = &mut adding => return match result {
             Ok(image) => json(StatusCode::CREATED, &Progress::GoldenImage(Box::new(image))).with_type(NDJSON),

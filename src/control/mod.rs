@@ -4,6 +4,8 @@
 //! → `resources` (what the store knows, as JSON). Every refusal is an [`api::Refusal`].
 
 mod answer;
+mod captures;
+mod content;
 mod exports;
 mod images;
 mod known;

@@ -32,10 +32,10 @@ pub(super) fn image(info: ImageInfo) -> GoldenImage {
         size: info.size_bytes,
         allocated_bytes: info.allocated_bytes,
         check_sum: format!("sha256:{}", info.digest),
+        image_capture: info.source_format == cow::CAPTURED,
         source_format: info.source_format,
         os_volumes: info.volumes as u64,
         read_only: false,
-        image_capture: false,
     }
 }
 

@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 
 use super::answer::Refused;
 use super::state::Control;
-use super::{images, peer, scrub, snapshots, status, volumes};
+use super::{content, images, peer, scrub, snapshots, status, volumes};
 
 /// Largest body that is read into memory. Uploads are streamed and have a limit of their own.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -26,8 +26,12 @@ pub fn router(control: Arc<Control>) -> Router {
         .route("/rest/osvol/scrub/stop", post(scrub::stop))
         .route(api::GOLDEN_IMAGES, get(images::list).post(images::add))
         .route("/rest/golden-images/{id}", get(images::show).delete(images::remove))
+        .route("/rest/golden-images/{id}/content", get(content::of_image))
+        .route("/rest/golden-images/download/{id}", get(content::of_image))
         .route(api::OS_VOLUMES, get(volumes::list).post(volumes::create))
         .route("/rest/os-volumes/{id}", get(volumes::show).patch(volumes::change).delete(volumes::remove))
+        .route("/rest/os-volumes/{id}/content", get(content::of_volume))
+        .route("/rest/os-volumes/{id}/snapshots/{snapshot}/content", get(content::of_snapshot))
         .route("/rest/os-volumes/{id}/storage", get(volumes::storage))
         .route("/rest/os-volumes/{id}/snapshots", get(snapshots::list).post(snapshots::create))
         .route("/rest/os-volumes/{id}/snapshots/{snapshot}", get(snapshots::show).delete(snapshots::remove))

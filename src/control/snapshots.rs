@@ -27,7 +27,11 @@ impl Control {
     }
 
     /// A snapshot of a volume, by id or name.
-    async fn find_snapshot(&self, volume: &VolumeInfo, wanted: &str) -> Result<SnapshotInfo, Refusal> {
+    pub(super) async fn find_snapshot(
+        &self,
+        volume: &VolumeInfo,
+        wanted: &str,
+    ) -> Result<SnapshotInfo, Refusal> {
         let snapshots = self.snapshots_of(volume.id).await?;
         let id = wanted.parse::<SnapshotId>().ok();
         let same = |snapshot: &&SnapshotInfo| Some(snapshot.id) == id || snapshot.name == wanted;

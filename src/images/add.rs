@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use api::{Code, ImageFormat, Name, Phase, Refusal};
 use axum::body::Body;
 use bytes::Bytes;
-use cow::{ImageInfo, Import, Store};
+use cow::{ImageInfo, Import, Store, Subject};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -25,7 +25,7 @@ use crate::control::refusals;
 const PARTS_WAITING_MAX: usize = 8;
 
 /// A client that sends nothing for so long is taken for gone: it holds one of few places.
-const SILENCE_MAX: Duration = Duration::from_secs(300);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -43,11 +43,13 @@ pub(crate) type Step = (Phase, u64, u64);
 
 /// Adds images to a store, a few at a time.
 pub struct Importer {
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
     qemu_img: PathBuf,
     convert_time_max: Duration,
     size_max: u64,
     running: Semaphore,
+    /// Disks that may be read out at a time.
+    pub(super) reading: Arc<Semaphore>,
     added: Box<Added>,
 }
 
@@ -65,6 +67,7 @@ impl Importer {
             convert_time_max: config.convert_time_max.as_std(),
             size_max: config.size_max.bytes(),
             running: Semaphore::new(config.concurrent_max),
+            reading: Arc::new(Semaphore::new(config.concurrent_max)),
         })
     }
 
@@ -94,6 +97,30 @@ impl Importer {
             Landed::Packed(..) => return Err(refusals::internal("unpacking", &"it was packed twice")),
         };
         self.seal(import, source_format(format, packing), steps).await
+    }
+
+    /// Makes a golden image of a disk as it is at this moment. All or nothing, as with [`Importer::add`].
+    pub async fn capture(
+        self: &Arc<Self>,
+        name: &Name,
+        subject: Subject,
+        steps: &watch::Sender<Step>,
+    ) -> Result<ImageInfo, Refusal> {
+        let _running = self.running.acquire().await.map_err(|_| refusals::stopping())?;
+        let cancelled = CancelOnDrop::default();
+        let (store, name, step) = (self.store.clone(), name.clone(), steps.clone());
+        let flag = cancelled.0.clone();
+        let copying = tokio::task::spawn_blocking(move || {
+            let import = store.begin_import(name.as_str())?;
+            store.capture(subject, &import, &mut |done, total| {
+                step.send_replace((Phase::Copying, done, total));
+                go_on(&flag)
+            })?;
+            Ok(import)
+        });
+        let copied = copying.await.map_err(|error| refusals::internal("capturing the image", &error))?;
+        let import = copied.map_err(|error| refusals::of_store(&error))?;
+        self.seal(import, cow::CAPTURED.to_owned(), steps).await
     }
 
     /// Stages the body. The disk is written on a thread that may wait.
@@ -192,10 +219,7 @@ impl Importer {
         let sealing = tokio::task::spawn_blocking(move || {
             let sealed = importer.store.finish_import(import, &format, &mut |done, total| {
                 steps.send_replace((Phase::Sealing, done, total));
-                match flag.load(Ordering::Relaxed) {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
+                go_on(&flag)
             });
             sealed.inspect(|info| (importer.added)(info))
         });
@@ -227,7 +251,14 @@ async fn next_part(body: &mut Body) -> Result<Part, String> {
     }
 }
 
-/// Tells the thread that seals that nobody waits for it any more.
+fn go_on(cancelled: &AtomicBool) -> ControlFlow<()> {
+    match cancelled.load(Ordering::Relaxed) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
+}
+
+/// Tells the thread that works that nobody waits for it any more.
 #[derive(Default)]
 struct CancelOnDrop(Arc<AtomicBool>);
 

@@ -10,8 +10,11 @@
 //! The daemon never opens a path that a client names: the bytes come through the socket. A file is not trusted
 //! either: its header is read here, and one that names any other file is refused before `qemu-img` sees it.
 //! Whatever happens on the way, dropping the [`cow::Import`] removes all of it.
+//!
+//! `content` goes the other way: a disk, in use or not, as a stream of bytes.
 
 mod add;
+mod content;
 mod inspect;
 mod landing;
 mod qemu_img;

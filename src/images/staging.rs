@@ -56,9 +56,11 @@ impl Staging {
 fn bad_frame(error: FrameError) -> Refusal {
     match error {
         FrameError::CutOff { .. } => cut_off(&error.to_string()),
-        FrameError::Magic | FrameError::Order { .. } | FrameError::TooLong { .. } | FrameError::AfterEnd => {
-            Refusal::new(Code::MalformedRequest, error.to_string())
-        }
+        FrameError::Magic
+        | FrameError::Order { .. }
+        | FrameError::TooLong { .. }
+        | FrameError::AfterEnd
+        | FrameError::Fault(_) => Refusal::new(Code::MalformedRequest, error.to_string()),
     }
 }
 

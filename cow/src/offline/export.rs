@@ -7,7 +7,6 @@ use super::{
     catalogue::{self, Catalogue, Disk},
     check::Meter,
     golden::{Chunk, Golden},
-    qcow2::Qcow2,
     ranges::Ranges,
     report::Owner,
     view::{Below, Source, View},
@@ -15,20 +14,12 @@ use super::{
 use crate::{
     disk::File,
     error::{Error, Kind, Result},
+    export::{DiskWriter, ExportFormat},
     format::manifest::VolumeManifest,
     image::import::Progress,
     index::Place,
     limits::{BLOCK_BYTES, BLOCK_LEN, CHUNK_BYTES, RECORD_BLOCKS_MAX},
 };
-
-/// What the file is to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExportFormat {
-    /// The disk byte for byte; what was never written is a hole.
-    Raw,
-    /// QEMU's format, version 3, without compression.
-    Qcow2,
-}
 
 /// What to do where data is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,24 +43,6 @@ pub struct Exported {
     pub lost: Ranges,
     /// Some blocks show an older state; which ones cannot be known. The words say why.
     pub doubts: Vec<String>,
-}
-
-/// Where the disk goes, in order of offsets.
-pub(crate) trait Sink {
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> std::io::Result<()>;
-    fn finish(&mut self) -> std::io::Result<()>;
-}
-
-struct Raw(Arc<dyn File>);
-
-impl Sink for Raw {
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-        self.0.write_at(offset, &[bytes])
-    }
-
-    fn finish(&mut self) -> std::io::Result<()> {
-        self.0.sync_data()
-    }
 }
 
 impl Offline {
@@ -143,21 +116,14 @@ fn write_out(
     progress: Progress<'_>,
 ) -> Result<(u64, Ranges)> {
     let io = |error| Error::io("write", path, error);
-    let sink: Box<dyn Sink> = match format {
-        ExportFormat::Raw => {
-            out.set_len(view.size_bytes).map_err(io)?;
-            Box::new(Raw(out))
-        }
-        ExportFormat::Qcow2 => Box::new(Qcow2::new(out, view.size_bytes)),
-    };
+    let writer = DiskWriter::new(out, format, view.size_bytes).map_err(io)?;
     let meter = Meter { done: 0, total: view.size_bytes, tell: progress };
     let mut export = Export {
         view,
         path,
-        sink,
+        writer,
         on_damage,
         lost: Ranges::default(),
-        data_bytes: 0,
         buffer: Vec::new(),
         chunks: match &view.below {
             Below::Image(golden) => golden.data_chunks(),
@@ -171,18 +137,16 @@ fn write_out(
         export.piece(range.clone(), source)?;
         meter.add((range.end - range.start) * BLOCK_BYTES)
     })?;
-    export.sink.finish().map_err(io)?;
-    Ok((export.data_bytes, export.lost))
+    Ok((export.writer.finish().map_err(io)?, export.lost))
 }
 
 /// An export under way.
 struct Export<'a> {
     view: &'a View,
     path: &'a Path,
-    sink: Box<dyn Sink>,
+    writer: DiskWriter,
     on_damage: OnDamage,
     lost: Ranges,
-    data_bytes: u64,
     buffer: Vec<u8>,
     /// Chunks of the image that hold data.
     chunks: Ranges,
@@ -257,17 +221,8 @@ impl Export<'_> {
         Ok(())
     }
 
-    /// Writes what is not zeros.
     fn write(&mut self, offset: u64, data: &[u8]) -> Result<()> {
-        let inside = usize::try_from(self.view.size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let data = &data[..data.len().min(inside)];
-        for part in nonzero(data) {
-            let at = offset + part.start as u64;
-            let bytes = &data[part];
-            self.sink.write(at, bytes).map_err(|error| Error::io("write", self.path, error))?;
-            self.data_bytes += bytes.len() as u64;
-        }
-        Ok(())
+        self.writer.write(offset, data).map_err(|error| Error::io("write", self.path, error))
     }
 
     fn is_lost(&mut self, bytes: Range<u64>) -> Result<()> {
@@ -276,33 +231,5 @@ impl Export<'_> {
         }
         self.lost.add(bytes.start..bytes.end.min(self.view.size_bytes));
         Ok(())
-    }
-}
-
-/// The parts that are not zeros, in blocks.
-fn nonzero(data: &[u8]) -> Vec<Range<usize>> {
-    let mut parts: Vec<Range<usize>> = Vec::new();
-    for (n, block) in data.chunks(BLOCK_LEN).enumerate() {
-        let here = n * BLOCK_LEN..n * BLOCK_LEN + block.len();
-        match parts.last_mut() {
-            _ if block.iter().all(|byte| *byte == 0) => {}
-            Some(last) if last.end == here.start => last.end = here.end,
-            _ => parts.push(here),
-        }
-    }
-    parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn zeros_between_data_are_left_out() {
-        let mut data = vec![0; 5 * BLOCK_LEN + 512];
-        data[BLOCK_LEN] = 1;
-        data[2 * BLOCK_LEN + 7] = 1;
-        data[5 * BLOCK_LEN] = 1;
-        assert_eq!(nonzero(&data), [BLOCK_LEN..3 * BLOCK_LEN, 5 * BLOCK_LEN..data.len()]);
     }
 }

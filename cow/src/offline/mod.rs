@@ -20,7 +20,6 @@ mod golden;
 mod layer;
 mod lost;
 mod mend;
-mod qcow2;
 mod ranges;
 mod repair;
 mod report;
@@ -30,11 +29,12 @@ mod view;
 use std::{io, path::Path, sync::Arc};
 
 pub use dump::{Field, Item, Selection, Tell};
-pub use export::{ExportFormat, Exported, OnDamage};
+pub use export::{Exported, OnDamage};
 pub use ranges::Ranges;
 pub use repair::Repaired;
 pub use report::{Counts, Extent, Finding, Loss, ManifestRescue, Owner, Problem, Report};
 
+pub use crate::export::ExportFormat;
 use crate::{
     context::Context,
     disk::{Disk, Lock, RealDisk},

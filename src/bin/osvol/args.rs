@@ -67,6 +67,25 @@ pub(crate) enum ImageCommand {
         #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = format())]
         format: ImageFormat,
     },
+    /// Makes a golden image of a volume as it is at this moment, or of a snapshot of it. The volume may be in use.
+    Capture {
+        /// Name of the golden image: letters, digits, '.', '_' and '-'.
+        #[arg(value_parser = Name::parse)]
+        name: Name,
+        /// The volume, by name or id.
+        #[arg(long)]
+        volume: String,
+        /// A snapshot of it, by name or id, instead of the volume as it is now.
+        #[arg(long)]
+        snapshot: Option<String>,
+    },
+    /// Writes a golden image to a new file.
+    Export {
+        /// Name or id.
+        name: String,
+        #[command(flatten)]
+        to: ExportTo,
+    },
     /// Lists golden images.
     #[command(visible_alias = "ls")]
     List,
@@ -107,6 +126,16 @@ pub(crate) enum VolumeCommand {
     Show {
         /// Name or id.
         name: String,
+    },
+    /// Writes an OS volume as it is at this moment, or a snapshot of it, to a new file. The volume may be in use.
+    Export {
+        /// Name or id.
+        name: String,
+        /// A snapshot of it, by name or id, instead of the volume as it is now.
+        #[arg(long)]
+        snapshot: Option<String>,
+        #[command(flatten)]
+        to: ExportTo,
     },
     /// Makes an OS volume larger, also while it is in use: initiators are told. What is added reads zeros.
     Grow {
@@ -202,6 +231,19 @@ pub(crate) enum StoreCommand {
         #[arg(long, visible_alias = "zero-damage")]
         skip_damage: bool,
     },
+}
+
+/// The file that a disk is exported to.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportTo {
+    /// The file. It appears when it is whole.
+    pub(crate) file: PathBuf,
+    /// Format of the file.
+    #[arg(long, value_enum, default_value_t = DiskFormat::Raw)]
+    pub(crate) format: DiskFormat,
+    /// Replace a file that is there.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// What an exported disk is written as.

@@ -64,15 +64,24 @@ impl Client {
     }
 
     fn exchange(&self, method: &str, path: &str, body: &[u8]) -> Result<String, Failure> {
+        self.accept(self.send(method, path, "application/json", body)?)
+    }
+
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        body: &[u8],
+    ) -> Result<Response<UnixStream>, Failure> {
         let mut stream = self.connect()?;
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: osvold\r\nAccept: application/json\r\nContent-Type: application/json\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: osvold\r\nAccept: {accept}\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
         );
         stream.write_all(&[head.as_bytes(), body].concat()).map_err(|e| self.broken(e))?;
-        let response = Response::read(stream).map_err(|e| self.broken(e))?;
-        self.accept(response)
+        Response::read(stream).map_err(|e| self.broken(e))
     }
 
     /// Sends a body of unknown length that `write` makes, and gives the answer's body to be read as it comes.
@@ -117,6 +126,37 @@ impl Client {
                 .map_or_else(|| self.protocol("an answer without progress"), |e| self.broken(e)));
         }
         Ok(response.body())
+    }
+
+    /// Asks for something that takes its time, and gives the answer's lines to be read as they come.
+    pub(crate) fn post_with_progress(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<BufReader<Body<UnixStream>>, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| self.protocol(error.to_string()))?;
+        let accept = format!("{}, application/json", api::NDJSON);
+        let response = self.send("POST", path, &accept, &body)?;
+        if response.status >= 300 || !response.content_type.starts_with(api::NDJSON) {
+            self.accept(response)?;
+            return Err(self.protocol("an answer without progress"));
+        }
+        Ok(response.body())
+    }
+
+    /// A disk as its extents: its size, and the body.
+    pub(crate) fn download(&self, path: &str) -> Result<(u64, BufReader<Body<UnixStream>>), Failure> {
+        let accept = format!("{}, application/json", api::upload::MEDIA_TYPE);
+        let response = self.send("GET", path, &accept, b"")?;
+        match response.disk_bytes {
+            Some(disk_bytes) if response.content_type.starts_with(api::upload::MEDIA_TYPE) => {
+                Ok((disk_bytes, response.body()))
+            }
+            _ => {
+                self.accept(response)?;
+                Err(self.protocol("an answer without a disk"))
+            }
+        }
     }
 
     fn connect(&self) -> Result<UnixStream, Failure> {

@@ -25,6 +25,9 @@ pub(crate) enum Failure {
     /// A file of the user's that cannot be an image.
     #[error("{} {what}", path.display())]
     NotAnImage { path: PathBuf, what: &'static str },
+    /// A name of a file that cannot be written.
+    #[error("{} {what}", path.display())]
+    NotAPlace { path: PathBuf, what: &'static str },
     /// A name in the command line.
     #[error("{0:?} is neither a name nor an id")]
     BadName(String),
@@ -67,6 +70,7 @@ impl Failure {
             | Self::Protocol { .. }
             | Self::File { .. }
             | Self::NotAnImage { .. }
+            | Self::NotAPlace { .. }
             | Self::Damage(_)
             | Self::Store(_)
             | Self::OutputClosed
@@ -93,6 +97,7 @@ impl Failure {
             Self::Store(error) => store_action(error.kind()).map(str::to_owned).into_iter().collect(),
             Self::File { .. }
             | Self::NotAnImage { .. }
+            | Self::NotAPlace { .. }
             | Self::Damage(_)
             | Self::OutputClosed
             | Self::Output(_) => Vec::new(),

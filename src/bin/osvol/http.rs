@@ -21,6 +21,8 @@ enum Framing {
 pub(crate) struct Response<R> {
     pub(crate) status: u16,
     pub(crate) content_type: String,
+    /// Of a disk that is read out ([`api::upload::SIZE_HEADER`]).
+    pub(crate) disk_bytes: Option<u64>,
     framing: Framing,
     stream: BufReader<R>,
 }
@@ -50,7 +52,8 @@ impl<R: Read> Response<R> {
             _ => Framing::UntilClosed,
         };
         let content_type = header("content-type").unwrap_or_default().to_owned();
-        Ok(Self { status, content_type, framing, stream })
+        let disk_bytes = header(api::upload::SIZE_HEADER).and_then(|bytes| bytes.parse().ok());
+        Ok(Self { status, content_type, disk_bytes, framing, stream })
     }
 
     /// The response after an interim one.

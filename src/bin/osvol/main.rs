@@ -12,6 +12,7 @@ mod extents;
 mod failure;
 mod generate;
 mod http;
+mod newfile;
 mod output;
 mod progress;
 mod table;

@@ -298,6 +298,7 @@ impl<R: Read> Read for Checked<R> {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "tests count in small numbers")]
 mod tests {
     use std::io::Cursor;
 

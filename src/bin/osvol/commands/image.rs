@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::io::BufRead;
 use std::path::Path;
 
-use api::{Collection, GoldenImage, ImageFormat, Name, Phase, Progress, upload};
+use api::{Collection, GoldenImage, ImageFormat, Name, NewGoldenImage, Phase, Progress, upload};
 use config::Size;
 
-use super::{counted, facts, resource};
+use super::{counted, export, facts, resource};
 use crate::args::ImageCommand;
 use crate::client::Client;
 use crate::extents::Source;
@@ -19,6 +19,13 @@ use crate::table::{Column, Table};
 pub(crate) fn run(command: &ImageCommand, client: &Client, output: &Output) -> Result<(), Failure> {
     match command {
         ImageCommand::Add { name, file, format } => add(client, output, name, file, *format),
+        ImageCommand::Capture { name, volume, snapshot } => {
+            capture(client, output, name, volume, snapshot.as_deref())
+        }
+        ImageCommand::Export { name, to } => {
+            let path = format!("{}/content", resource(api::GOLDEN_IMAGES, name)?);
+            export::run(&path, &format!("golden image {name}"), to, client, output)
+        }
         ImageCommand::List => list(client, output),
         ImageCommand::Show { name } => show(client, output, name),
         ImageCommand::Remove { name } => remove(client, output, name),
@@ -45,11 +52,39 @@ fn add(
     });
     let image = answer.and_then(|lines| follow(client, lines, &mut meter.borrow_mut()));
     meter.borrow().finish();
-    let image = image?;
+    told(output, &image?, "added")
+}
+
+fn capture(
+    client: &Client,
+    output: &Output,
+    name: &Name,
+    volume: &str,
+    snapshot: Option<&str>,
+) -> Result<(), Failure> {
+    let volume = resource(api::OS_VOLUMES, volume)?;
+    let snapshot = snapshot.map(|snapshot| resource(&format!("{volume}/snapshots"), snapshot)).transpose()?;
+    let new = NewGoldenImage {
+        kind: Some(GoldenImage::KIND.to_owned()),
+        name: name.clone(),
+        description: None,
+        image_capture: true,
+        os_volume_uri: snapshot.is_none().then_some(volume),
+        snapshot_uri: snapshot,
+        build_plan_uri: None,
+    };
+    let mut meter = Meter::new(output.json);
+    let answer = client.post_with_progress(api::GOLDEN_IMAGES, &new);
+    let image = answer.and_then(|lines| follow(client, lines, &mut meter));
+    meter.finish();
+    told(output, &image?, "captured")
+}
+
+fn told(output: &Output, image: &GoldenImage, done: &str) -> Result<(), Failure> {
     match output.json {
-        true => output.text(&serde_json::to_string_pretty(&image).unwrap_or_default()),
+        true => output.text(&serde_json::to_string_pretty(image).unwrap_or_default()),
         false => output.text(&format!(
-            "golden image {} added: {}, {} in the store",
+            "golden image {} {done}: {}, {} in the store",
             image.name,
             Size::from_bytes(image.size),
             Size::from_bytes(image.allocated_bytes)

@@ -1,5 +1,6 @@
 //! The commands.
 
+pub(crate) mod export;
 pub(crate) mod image;
 pub(crate) mod scrub;
 pub(crate) mod snapshot;

@@ -3,7 +3,7 @@
 use api::{Collection, NewOsVolume, OsVolume, OsVolumeChange, SizeSpec};
 use config::Size;
 
-use super::{facts, health, resource};
+use super::{export, facts, health, resource};
 use crate::args::{Limit, VolumeCommand};
 use crate::client::Client;
 use crate::connect;
@@ -22,6 +22,17 @@ pub(crate) fn run(command: &VolumeCommand, client: &Client, output: &Output) -> 
                 size: size.map(|size| SizeSpec(size.bytes())),
             };
             create(client, output, &new)
+        }
+        VolumeCommand::Export { name, snapshot, to } => {
+            let volume = resource(api::OS_VOLUMES, name)?;
+            let (path, what) = match snapshot {
+                None => (volume, format!("volume {name}")),
+                Some(snapshot) => (
+                    resource(&format!("{volume}/snapshots"), snapshot)?,
+                    format!("snapshot {snapshot} of volume {name}"),
+                ),
+            };
+            export::run(&format!("{path}/content"), &what, to, client, output)
         }
         VolumeCommand::List => list(client, output),
         VolumeCommand::Show { name } => show(client, output, name),

@@ -11,8 +11,9 @@ use api::Phase;
 use cow::offline::{ExportFormat, Offline, OnDamage, Selection};
 use serde_json::json;
 
-use crate::args::{DiskFormat, StoreCommand};
+use crate::args::StoreCommand;
 use crate::failure::Failure;
+use crate::newfile::NewFile;
 use crate::output::Output;
 use crate::progress::Meter;
 
@@ -24,10 +25,7 @@ pub(crate) fn run(command: &StoreCommand, output: &Output) -> Result<(), Failure
         }
         StoreCommand::Repair { path, to } => repair(path, to, output),
         StoreCommand::Export { path, volume, file, format, skip_damage } => {
-            let format = match format {
-                DiskFormat::Raw => ExportFormat::Raw,
-                DiskFormat::Qcow2 => ExportFormat::Qcow2,
-            };
+            let format = super::export::format(*format);
             let on_damage = if *skip_damage { OnDamage::Skip } else { OnDamage::Stop };
             export(path, volume, file, format, on_damage, output)
         }
@@ -91,9 +89,14 @@ fn export(
     output: &Output,
 ) -> Result<(), Failure> {
     let store = Offline::open(path)?;
-    let exported = measured(Phase::Converting, output, |progress| {
-        store.export(volume, file, format, on_damage, progress)
+    if file.symlink_metadata().is_ok() {
+        return Err(cow::Error::new(cow::Kind::Exists, format!("{} exists", file.display())).into());
+    }
+    let new = NewFile::new(file, false)?;
+    let exported = measured(Phase::Copying, output, |progress| {
+        store.export(volume, new.staged(), format, on_damage, progress)
     })?;
+    new.place()?;
     match output.json {
         true => output.text(&words::exported_json(&exported).to_string())?,
         false => output.text(&words::exported(&exported, file))?,

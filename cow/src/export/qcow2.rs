@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::export::Sink;
+use super::Sink;
 use crate::disk::File;
 
 const CLUSTER_BITS: u32 = 16;
@@ -20,7 +20,7 @@ const REFCOUNTS: u64 = CLUSTER / 2;
 const COPIED: u64 = 1 << 63;
 
 /// A qcow2 file that is being written.
-pub(crate) struct Qcow2 {
+pub(super) struct Qcow2 {
     file: Arc<dyn File>,
     size_bytes: u64,
     next_cluster: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Qcow2 {
 }
 
 impl Qcow2 {
-    pub(crate) fn new(file: Arc<dyn File>, size_bytes: u64) -> Self {
+    pub(super) fn new(file: Arc<dyn File>, size_bytes: u64) -> Self {
         let tables = size_bytes.div_ceil(CLUSTER * ENTRIES);
         Self {
             file,
