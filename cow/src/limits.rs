@@ -63,6 +63,10 @@ pub const COMPACT_BYTES_ROUND: u64 = 8 << 20;
 pub const COMPACT_STEP_BLOCKS: usize = 64;
 /// Copied blocks between two syncs.
 pub const COMPACT_SYNC_BLOCKS: u64 = 256;
+/// Files of removed layers that are unlinked before the call that removed them returns.
+pub const RELEASE_FILES_AT_ONCE: usize = 32;
+/// Files of removed layers that one round of upkeep unlinks.
+pub const RELEASE_FILES_ROUND: usize = 1024;
 /// Records after the last checkpoint that call for the next one: so many are replayed well within a second.
 pub const REPLAY_RECORDS_MAX: u64 = 400_000;
 /// Blocks that are looked at in one step when layers are merged.

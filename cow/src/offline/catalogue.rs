@@ -44,6 +44,8 @@ pub(crate) struct Named<I, M> {
     /// The newest manifest, or the directory where there is none.
     pub path: PathBuf,
     pub state: State<M>,
+    /// Those before a sound one that are still there: they name layers that are being removed.
+    pub older: Vec<M>,
 }
 
 impl<I, M> Named<I, M> {
@@ -164,11 +166,15 @@ fn named<I: std::str::FromStr + Copy, M>(
         };
         let numbers = numbers(context, &dir)?;
         let Some((newest, others)) = numbers.split_last() else {
-            all.push(Named { id, path: relative(context, &dir), state: State::Empty });
+            all.push(Named { id, path: relative(context, &dir), state: State::Empty, older: Vec::new() });
             continue;
         };
+        let mut before = Vec::new();
         let state = match read(*newest) {
-            Ok(manifest) => State::Sound(manifest),
+            Ok(manifest) => {
+                before.extend(others.iter().filter_map(|number| read(*number).ok()));
+                State::Sound(manifest)
+            }
             Err((damage, bytes)) => {
                 let location = Location { owner: owner(id), number: *newest };
                 let mended = mend::frame(&bytes, |bytes| unpack(location, bytes).ok());
@@ -178,7 +184,8 @@ fn named<I: std::str::FromStr + Copy, M>(
                 State::Damaged { damage, rescued }
             }
         };
-        all.push(Named { id, path: relative(context, &manifest_path(&dir, *newest)), state });
+        let path = relative(context, &manifest_path(&dir, *newest));
+        all.push(Named { id, path, state, older: before });
     }
     Ok(all)
 }
@@ -240,10 +247,12 @@ impl Catalogue {
         volumes.chain(snapshots).filter(|disk| !disk.manifest.deleted).collect()
     }
 
-    /// Layers that some manifest names, also one that says that its volume was removed.
+    /// Layers that some manifest names, also one that says that its volume was removed, or one before it.
     pub(crate) fn named_layers(&self) -> BTreeSet<LayerId> {
-        let volumes = self.volumes.iter().filter_map(Named::manifest);
-        let snapshots = self.snapshots.iter().filter_map(Named::manifest);
+        let volumes =
+            self.volumes.iter().flat_map(|volume| volume.manifest().into_iter().chain(&volume.older));
+        let snapshots =
+            self.snapshots.iter().flat_map(|other| other.manifest().into_iter().chain(&other.older));
         volumes.chain(snapshots).flat_map(|manifest| manifest.layers.iter().copied()).collect()
     }
 

@@ -262,7 +262,8 @@ pub struct Report {
     pub store: Option<StoreId>,
     /// Damage.
     pub findings: Vec<Finding>,
-    /// Layers that no manifest names, with the blocks they hold. The next opening removes them.
+    /// Layers that no manifest names, with the blocks they hold. They are never removed; a repair makes volumes of
+    /// them.
     pub orphans: Vec<(LayerId, u64)>,
     /// What was begun and not finished. The next opening tidies it up.
     pub unfinished: Vec<String>,

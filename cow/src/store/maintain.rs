@@ -10,7 +10,7 @@ use crate::{
     limits::{
         BLOCK_BYTES, COMPACT_BYTES_ROUND, COMPACT_LIVE_PERCENT, COMPACT_LIVE_PERCENT_SHORT,
         COMPACT_SEGMENTS_MIN, DEAD_SEGMENTS_MAX, RECLAIM_BYTES_ALWAYS, RECLAIM_BYTES_MIN, RECLAIM_SHARE,
-        REPLAY_RECORDS_MAX,
+        RELEASE_FILES_ROUND, REPLAY_RECORDS_MAX,
     },
     volume::Volume,
 };
@@ -42,7 +42,7 @@ struct Round {
 impl Store {
     /// One round of upkeep over all open volumes: gives space back where much of it is dead, empties segments of
     /// which little is live, a few MiB a round, writes maps down where recovery would have much to replay, and merges
-    /// layers that no snapshot needs. May wait for the disk. Calls that change volumes go on meanwhile. What fails
+    /// layers that no snapshot needs, and unlinks what was removed. May wait for the disk. Calls that change volumes go on meanwhile. What fails
     /// in one volume does not keep the others from their turn; the first error is given at the end.
     pub fn maintain(&self) -> Result<Upkeep> {
         let mut open: Vec<VolumeId> = {
@@ -54,7 +54,8 @@ impl Store {
         let turn = turn.checked_rem(open.len()).unwrap_or(0);
         open.rotate_left(turn);
         let mut round = Round { copy_bytes: COMPACT_BYTES_ROUND, done: Upkeep::default() };
-        let results: Vec<Result<()>> = open.iter().map(|id| self.look_after(*id, &mut round)).collect();
+        let mut results: Vec<Result<()>> = open.iter().map(|id| self.look_after(*id, &mut round)).collect();
+        results.push(self.sweep_released(RELEASE_FILES_ROUND));
         results.into_iter().collect::<Result<()>>()?;
         Ok(round.done)
     }

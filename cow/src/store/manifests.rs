@@ -53,8 +53,8 @@ impl From<Unreplaced> for Error {
     }
 }
 
-/// Puts the manifest after `generation` in its place, then removes the one before it. Durable when it returns.
-/// When that fails half-way, and the new one may count after all, `old` is put behind it.
+/// Puts the manifest after `generation` in its place. Durable when it returns. The one before it stays: see
+/// [`forget_older`]. When that fails half-way, and the new one may count after all, `old` is put behind it.
 pub(super) fn replace(
     context: &Context,
     dir: &Path,
@@ -62,14 +62,9 @@ pub(super) fn replace(
     new: &dyn Fn(u64) -> Vec<u8>,
     old: &dyn Fn(u64) -> Vec<u8>,
 ) -> std::result::Result<(), Unreplaced> {
-    let before = manifest_path(dir, *generation);
     *generation += 1;
     let path = manifest_path(dir, *generation);
-    let Err(error) = put(context, dir, &path, &new(*generation)) else {
-        // The newer one counts, whether or not the older one can be removed.
-        drop(context.disk.remove_file(&before));
-        return Ok(());
-    };
+    let Err(error) = put(context, dir, &path, &new(*generation)) else { return Ok(()) };
     let missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
     if context.disk.open(&path, false).is_err_and(|error| missing(&error)) {
         return Err(Unreplaced { error, unsure: false });
@@ -79,16 +74,25 @@ pub(super) fn replace(
     Err(Unreplaced { error, unsure })
 }
 
-/// Removes a directory whose newest manifest is durable and says that it is deleted. An older manifest must be
-/// gone for good before the newest goes, or else a power cut might bring back what is deleted.
+/// Removes a directory whose newest manifest is durable and says that it is deleted, if it is there. An older
+/// manifest must be gone for good before the newest goes, or else a power cut might bring back what is deleted.
 pub(super) fn discard(context: &Context, dir: &Path, generation: u64) -> Result<()> {
     let disk = &context.disk;
-    for old in numbers(context, dir)?.into_iter().filter(|number| *number < generation) {
-        let path = manifest_path(dir, old);
-        disk.remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+    match disk.list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        _ => forget_older(context, dir, generation)?,
     }
     disk.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
     remove_tree(context, dir)
+}
+
+/// Removes the manifests before `generation`, which is durable.
+pub(super) fn forget_older(context: &Context, dir: &Path, generation: u64) -> Result<()> {
+    for old in numbers(context, dir)?.into_iter().filter(|number| *number < generation) {
+        let path = manifest_path(dir, old);
+        context.disk.remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+    }
+    Ok(())
 }
 
 fn numbers(context: &Context, dir: &Path) -> Result<Vec<u64>> {
@@ -97,14 +101,29 @@ fn numbers(context: &Context, dir: &Path) -> Result<Vec<u64>> {
     Ok(names.iter().filter_map(|entry| number(&entry.name)).collect())
 }
 
-/// Number and bytes of the newest manifest; `None` where there is none. It is durable, also when a kill came
-/// while it was being put in its place.
-pub(super) fn newest(context: &Context, dir: &Path) -> Result<Option<(u64, Vec<u8>)>> {
-    let numbers = numbers(context, dir)?;
-    let Some(generation) = numbers.iter().copied().max() else { return Ok(None) };
-    if numbers.len() > 1 {
+/// The newest manifest of a directory.
+pub(super) struct Newest {
+    pub generation: u64,
+    pub bytes: Vec<u8>,
+    /// Numbers of those before it.
+    pub older: Vec<u64>,
+}
+
+/// The newest manifest; `None` where there is none. It is durable, also when a kill came while it was being put in
+/// its place.
+pub(super) fn newest(context: &Context, dir: &Path) -> Result<Option<Newest>> {
+    let mut older = numbers(context, dir)?;
+    older.sort_unstable();
+    let Some(generation) = older.pop() else { return Ok(None) };
+    if !older.is_empty() {
         context.disk.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
     }
+    let bytes = read(context, dir, generation)?;
+    Ok(Some(Newest { generation, bytes, older }))
+}
+
+/// The bytes of a manifest.
+pub(super) fn read(context: &Context, dir: &Path, generation: u64) -> Result<Vec<u8>> {
     let path = manifest_path(dir, generation);
     let io = |error| Error::io("read", &path, error);
     let file = context.disk.open(&path, false).map_err(io)?;
@@ -112,5 +131,5 @@ pub(super) fn newest(context: &Context, dir: &Path) -> Result<Option<(u64, Vec<u
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(MANIFEST_BYTES_MAX)];
     let read = file.read_at(0, &mut bytes, Wait::Yes).map_err(io)?;
     bytes.truncate(framed_bytes(&bytes[..read]).unwrap_or(read).min(read));
-    Ok(Some((generation, bytes)))
+    Ok(bytes)
 }

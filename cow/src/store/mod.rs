@@ -13,9 +13,11 @@
 
 mod capture;
 mod images;
+mod limits;
 mod maintain;
 mod manifests;
 mod open;
+mod release;
 mod rot;
 mod snapshots;
 mod space;
@@ -23,7 +25,7 @@ mod still;
 mod volumes;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashSet, VecDeque},
     path::Path,
     sync::{Arc, Weak, atomic::AtomicUsize},
 };
@@ -64,6 +66,12 @@ pub struct Store {
     sizes: space::LayerSizes,
     /// Rounds of upkeep so far.
     rounds: AtomicUsize,
+    /// Layers that nothing needs any more, to be unlinked.
+    released: Mutex<VecDeque<release::Released>>,
+    /// Held by who unlinks them.
+    sweeping: Mutex<()>,
+    /// Layers that nothing accounts for.
+    orphans: Vec<LayerId>,
     _lock: Box<dyn Lock>,
 }
 

@@ -1,7 +1,7 @@
 //! Opening a store: lock, identity, all manifests; then sweep what was never finished or was removed.
 //!
-//! No log is read here: a volume is recovered when it is opened first. Layers that no manifest names are swept
-//! only when every manifest could be read, for a manifest that is damaged might name them.
+//! No log is read here: a volume is recovered when it is opened first. Layers are swept only where a manifest tells
+//! why (see `release`), and only when every manifest could be read, for one that is damaged might name them.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -11,7 +11,11 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Catalogue, ImageEntry, SnapshotEntry, Store, VolumeEntry, manifests, space::LayerSizes};
+use super::{
+    Catalogue, ImageEntry, SnapshotEntry, Store, VolumeEntry, manifests,
+    release::{self, Released},
+    space::LayerSizes,
+};
 use crate::{
     context::Context,
     disk::{Disk, Wait},
@@ -23,7 +27,7 @@ use crate::{
     geometry::Geometry,
     ids::{ImageId, LayerId, SnapshotId, StoreId, VolumeId},
     image::{hex, import::remove_tree},
-    limits::BLOCK_LEN,
+    limits::{BLOCK_LEN, RELEASE_FILES_AT_ONCE},
     room::Room,
 };
 
@@ -54,15 +58,16 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path, geometry: Geometry) -> Resu
     for dir in [context.images_dir(), context.golden_dir(), context.volumes_dir(), context.snapshots_dir()] {
         context.disk.sync_dir(&dir).map_err(|error| Error::io("sync", &dir, error))?;
     }
+    let mut released = Vec::new();
     let catalogue = Catalogue {
         images: images(&context)?,
-        volumes: volumes(&context)?,
-        snapshots: snapshots(&context)?,
+        volumes: volumes(&context, &mut released)?,
+        snapshots: snapshots(&context, &mut released)?,
         layers: BTreeMap::new(),
         image_names: HashSet::new(),
         volume_names: HashSet::new(),
     };
-    let store = Store {
+    let mut store = Store {
         context,
         catalogue: Mutex::new(catalogue),
         placing: Mutex::new(()),
@@ -70,10 +75,14 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path, geometry: Geometry) -> Resu
         rot: Mutex::default(),
         sizes: LayerSizes::default(),
         rounds: AtomicUsize::new(0),
+        released: Mutex::default(),
+        sweeping: Mutex::new(()),
+        orphans: Vec::new(),
         _lock: lock,
     };
-    store.sweep()?;
+    store.orphans = store.sweep(released)?;
     store.catalogue.lock().know_volume_names();
+    store.restore_claims();
     Ok(store)
 }
 
@@ -145,9 +154,10 @@ fn images(context: &Context) -> Result<BTreeMap<ImageId, ImageEntry>> {
     let mut images = BTreeMap::new();
     for entry in context.disk.list(&dir).map_err(|error| Error::io("list", &dir, error))? {
         let Ok(id) = entry.name.parse::<ImageId>() else { continue };
-        let Some((generation, bytes)) = manifests::newest(context, &context.image_dir(id))? else { continue };
+        let Some(newest) = manifests::newest(context, &context.image_dir(id))? else { continue };
+        let generation = newest.generation;
         let location = Location { owner: id.0, number: generation };
-        let manifest = ImageManifest::unpack(location, &bytes).map_err(|damage| {
+        let manifest = ImageManifest::unpack(location, &newest.bytes).map_err(|damage| {
             Error::new(
                 Kind::Format,
                 format!("the manifest of golden image {id} is {damage}; see `osvol store check`"),
@@ -158,96 +168,112 @@ fn images(context: &Context) -> Result<BTreeMap<ImageId, ImageEntry>> {
     Ok(images)
 }
 
-fn volumes(context: &Context) -> Result<BTreeMap<VolumeId, VolumeEntry>> {
+fn volumes(context: &Context, released: &mut Vec<Released>) -> Result<BTreeMap<VolumeId, VolumeEntry>> {
     let dir = context.volumes_dir();
     let mut volumes = BTreeMap::new();
     for entry in context.disk.list(&dir).map_err(|error| Error::io("list", &dir, error))? {
         let Ok(id) = entry.name.parse::<VolumeId>() else { continue };
-        let Some((generation, bytes)) = manifests::newest(context, &context.volume_dir(id))? else {
-            continue;
-        };
+        let dir = context.volume_dir(id);
+        let Some(newest) = manifests::newest(context, &dir)? else { continue };
+        let generation = newest.generation;
         let location = Location { owner: id.0, number: generation };
-        let manifest = VolumeManifest::unpack(FrameKind::Volume, location, &bytes)
+        let manifest = VolumeManifest::unpack(FrameKind::Volume, location, &newest.bytes)
             .map_err(|damage| format!("the manifest of volume {id} is {damage}; see `osvol store check`"));
+        let whose = (FrameKind::Volume, id.0);
+        released.extend(release::told_by(context, whose, dir, &newest, manifest.as_ref().ok()));
         let fault = manifest.as_ref().err().cloned();
         volumes.insert(id, VolumeEntry { manifest, generation, open: None, gate: Arc::default(), fault });
     }
     Ok(volumes)
 }
 
-fn snapshots(context: &Context) -> Result<BTreeMap<SnapshotId, SnapshotEntry>> {
+fn snapshots(context: &Context, released: &mut Vec<Released>) -> Result<BTreeMap<SnapshotId, SnapshotEntry>> {
     let dir = context.snapshots_dir();
     let mut snapshots = BTreeMap::new();
     for entry in context.disk.list(&dir).map_err(|error| Error::io("list", &dir, error))? {
         let Ok(id) = entry.name.parse::<SnapshotId>() else { continue };
-        let Some((generation, bytes)) = manifests::newest(context, &context.snapshot_dir(id))? else {
-            continue;
-        };
+        let dir = context.snapshot_dir(id);
+        let Some(newest) = manifests::newest(context, &dir)? else { continue };
+        let generation = newest.generation;
         let location = Location { owner: id.0, number: generation };
-        let manifest = VolumeManifest::unpack(FrameKind::Snapshot, location, &bytes).map_err(|damage| {
+        let manifest = VolumeManifest::unpack(FrameKind::Snapshot, location, &newest.bytes);
+        let manifest = manifest.map_err(|damage| {
             Error::new(
                 Kind::Format,
                 format!("the manifest of snapshot {id} is {damage}; see `osvol store check`"),
             )
         })?;
+        let whose = (FrameKind::Snapshot, id.0);
+        released.extend(release::told_by(context, whose, dir, &newest, Some(&manifest)));
         snapshots.insert(id, SnapshotEntry { manifest, generation });
     }
     Ok(snapshots)
 }
 
 impl Store {
-    /// Removes what was never finished, and the rest of what was removed.
-    fn sweep(&self) -> Result<()> {
+    /// Removes what was never finished, and begins to remove the rest of what was released. Gives the layers that
+    /// hold data and that nothing accounts for.
+    fn sweep(&self, released: Vec<Released>) -> Result<Vec<LayerId>> {
         let context = &self.context;
         sweep_all(context, &context.staging_dir(), |_| true)?;
         let mut catalogue = self.catalogue.lock();
-        let gone: Vec<(VolumeId, u64)> = catalogue
-            .volumes
-            .iter()
-            .filter(|(_, entry)| entry.is_deleted())
-            .map(|(id, entry)| (*id, entry.generation))
-            .collect();
-        for (id, generation) in gone {
-            manifests::discard(context, &context.volume_dir(id), generation)?;
-            catalogue.volumes.remove(&id);
-        }
-        let gone: Vec<(ImageId, u64)> = catalogue
-            .images
-            .iter()
-            .filter(|(_, entry)| entry.manifest.deleted)
-            .map(|(id, entry)| (*id, entry.generation))
-            .collect();
-        for (id, generation) in gone {
-            manifests::discard(context, &context.image_dir(id), generation)?;
-            catalogue.images.remove(&id);
-        }
-        let gone: Vec<(SnapshotId, u64)> = catalogue
-            .snapshots
-            .iter()
-            .filter(|(_, entry)| entry.manifest.deleted || super::still::is_unlisted(&entry.manifest))
-            .map(|(id, entry)| (*id, entry.generation))
-            .collect();
-        for (id, generation) in gone {
-            manifests::discard(context, &context.snapshot_dir(id), generation)?;
-            catalogue.snapshots.remove(&id);
-        }
-        // A directory without a manifest is a creation that was cut short.
+        // A directory without a manifest is one whose removal was cut short.
         let known: HashSet<String> = catalogue.volumes.keys().map(ToString::to_string).collect();
         sweep_all(context, &context.volumes_dir(), |name| !known.contains(name))?;
         let known: HashSet<String> = catalogue.snapshots.keys().map(ToString::to_string).collect();
         sweep_all(context, &context.snapshots_dir(), |name| !known.contains(name))?;
-        let known: HashSet<String> = catalogue.images.keys().map(ToString::to_string).collect();
-        sweep_all(context, &context.images_dir(), |name| !known.contains(name))?;
-        let used: HashSet<String> =
-            catalogue.images.values().map(|entry| hex(&entry.manifest.digest)).collect();
-        sweep_all(context, &context.golden_dir(), |name| !used.contains(name))?;
-        match catalogue.layers_in_use() {
-            Some(used) => sweep_all(context, &context.layers_dir(), |name| {
-                name.parse::<LayerId>().is_ok_and(|id| !used.contains(&id))
-            }),
-            None => Ok(()),
+        sweep_images(context, &mut catalogue)?;
+        catalogue.volumes.retain(|_, entry| !entry.is_deleted());
+        catalogue.snapshots.retain(|_, entry| !entry.manifest.deleted);
+        let Some(used) = catalogue.layers_in_use() else { return Ok(Vec::new()) };
+        drop(catalogue);
+        let mut accounted = used.clone();
+        for mut released in released {
+            released.layers.retain(|layer| !used.contains(layer));
+            accounted.extend(&released.layers);
+            self.released.lock().push_back(released);
+        }
+        // What cannot be swept now is swept by upkeep.
+        drop(self.sweep_released(RELEASE_FILES_AT_ONCE));
+        orphans(context, &accounted)
+    }
+}
+
+/// Removes images that were removed, and content that no image names.
+fn sweep_images(context: &Context, catalogue: &mut Catalogue) -> Result<()> {
+    let gone: Vec<(ImageId, u64)> = catalogue
+        .images
+        .iter()
+        .filter(|(_, entry)| entry.manifest.deleted)
+        .map(|(id, entry)| (*id, entry.generation))
+        .collect();
+    for (id, generation) in gone {
+        manifests::discard(context, &context.image_dir(id), generation)?;
+        catalogue.images.remove(&id);
+    }
+    let known: HashSet<String> = catalogue.images.keys().map(ToString::to_string).collect();
+    sweep_all(context, &context.images_dir(), |name| !known.contains(name))?;
+    let used: HashSet<String> = catalogue.images.values().map(|entry| hex(&entry.manifest.digest)).collect();
+    sweep_all(context, &context.golden_dir(), |name| !used.contains(name))
+}
+
+/// Layers that are in none of `accounted`. One without a file holds nothing, and is removed.
+fn orphans(context: &Context, accounted: &HashSet<LayerId>) -> Result<Vec<LayerId>> {
+    let dir = context.layers_dir();
+    let mut orphans = Vec::new();
+    for entry in context.disk.list(&dir).map_err(|error| Error::io("list", &dir, error))? {
+        let Ok(id) = entry.name.parse::<LayerId>() else { continue };
+        if accounted.contains(&id) {
+            continue;
+        }
+        let path = context.layer_dir(id);
+        let files = context.disk.list(&path).map_err(|error| Error::io("list", &path, error))?;
+        match files.is_empty() {
+            true => context.disk.remove_dir(&path).map_err(|error| Error::io("remove", &path, error))?,
+            false => orphans.push(id),
         }
     }
+    Ok(orphans)
 }
 
 impl VolumeEntry {

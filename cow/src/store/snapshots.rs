@@ -7,16 +7,17 @@
 
 use std::sync::Arc;
 
-use super::{Catalogue, SnapshotEntry, Store, VolumeEntry, check_name, manifests, still::is_unlisted};
+use super::{
+    Catalogue, SnapshotEntry, Store, VolumeEntry, check_name, manifests, release::Released,
+    still::is_unlisted,
+};
 use crate::{
-    context::Context,
     error::{Error, Kind, Result},
     format::{
         frame::{FrameKind, Location},
         manifest::VolumeManifest,
     },
     ids::{LayerId, SnapshotId, VolumeId},
-    image::import::remove_tree,
     layer::Layer,
     limits::LAYERS_MAX,
 };
@@ -78,6 +79,7 @@ impl Store {
             created_unix_ms: self.context.disk.unix_ms(),
             parent: Some(volume),
             layers: layers.clone(),
+            reserve_bytes: 0,
             ..manifest.clone()
         };
         layers.push(above);
@@ -126,9 +128,10 @@ impl Store {
         catalogue.snapshots.remove(&id);
         let unused = catalogue.unused(&manifest.layers);
         drop(catalogue);
-        // It is removed; what cannot be swept now is swept at the next opening.
-        sweep_layers(&self.context, &unused);
-        drop(manifests::discard(&self.context, &dir, generation));
+        // Where a manifest cannot be read, nobody knows what is in use: the next opening looks again.
+        if let Some(layers) = unused {
+            self.release(Released { dir, generation, deleted: true, layers });
+        }
         Ok(())
     }
 
@@ -179,7 +182,7 @@ impl Store {
             let layers = manifest.layers.iter().copied().filter(|layer| *layer != below).collect();
             self.replace_volume_manifest(volume, VolumeManifest { layers, ..manifest })?;
             open.drop_below(below)?;
-            sweep_layers(&self.context, &[below]);
+            self.release_of_volume(volume, vec![below])?;
             merged += 1;
         }
     }
@@ -202,21 +205,15 @@ impl Store {
         layers.push(LayerId(self.context.random_id()?));
         let old = manifest.layers.clone();
         self.replace_volume_manifest(volume, VolumeManifest { layers, ..manifest })?;
+        self.recount_claim(volume, &self.volume_manifest(volume)?);
         let unused = self.catalogue.lock().unused(&old);
-        sweep_layers(&self.context, &unused);
-        Ok(())
+        unused.map_or(Ok(()), |layers| self.release_of_volume(volume, layers))
     }
 
-    /// Sets the most bytes that a volume may take beside its image, in use or not; `None` for no limit.
-    pub fn set_quota(&self, volume: VolumeId, quota_bytes: Option<u64>) -> Result<()> {
-        let gate = self.gate(volume)?;
-        let _gate = gate.lock();
-        let quota_bytes = quota_bytes.unwrap_or(0);
-        let manifest = self.volume_manifest(volume)?;
-        self.replace_volume_manifest(volume, VolumeManifest { quota_bytes, ..manifest })?;
-        if let Some(open) = self.catalogue.lock().volumes.get(&volume).and_then(|entry| entry.open.clone()) {
-            open.set_quota(quota_bytes);
-        }
+    /// Layers that the volume's newest manifest no longer names, and that nothing else does.
+    fn release_of_volume(&self, volume: VolumeId, layers: Vec<LayerId>) -> Result<()> {
+        let (dir, generation) = (self.context.volume_dir(volume), self.generation(volume)?);
+        self.release(Released { dir, generation, deleted: false, layers });
         Ok(())
     }
 
@@ -257,18 +254,11 @@ pub(super) fn no_snapshot(id: SnapshotId) -> Error {
     Error::new(Kind::NotFound, format!("no snapshot {id}"))
 }
 
-/// Removes layers that nothing names any more; what cannot be removed now is swept at the next opening.
-pub(super) fn sweep_layers(context: &Context, layers: &[LayerId]) {
-    for layer in layers {
-        drop(remove_tree(context, &context.layer_dir(*layer)));
-    }
-}
-
 impl Catalogue {
-    /// Which of these layers no manifest names; none when a manifest cannot be read.
-    pub(super) fn unused(&self, layers: &[LayerId]) -> Vec<LayerId> {
-        let Some(used) = self.layers_in_use() else { return Vec::new() };
-        layers.iter().copied().filter(|layer| !used.contains(layer)).collect()
+    /// Which of these layers no manifest names; `None` when a manifest cannot be read.
+    pub(super) fn unused(&self, layers: &[LayerId]) -> Option<Vec<LayerId>> {
+        let used = self.layers_in_use()?;
+        Some(layers.iter().copied().filter(|layer| !used.contains(layer)).collect())
     }
 
     /// How many volumes and snapshots name a layer; `None` when a manifest cannot be read.

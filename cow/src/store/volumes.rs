@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{
-    Catalogue, Store, VolumeEntry, check_name, images::no_image, manifests, snapshots::sweep_layers,
-};
+use super::{Catalogue, Store, VolumeEntry, check_name, images::no_image, manifests, release::Released};
 use crate::{
     error::{Error, Kind, Result},
     format::{
@@ -56,6 +54,8 @@ pub struct VolumeInfo {
     pub used_bytes: u64,
     /// Most bytes that it may take on disk beside its image.
     pub quota_bytes: Option<u64>,
+    /// Bytes that it is sure to get: what it does not use of them is withheld from all others.
+    pub reserve_bytes: Option<u64>,
     /// Milliseconds since 1970.
     pub created_unix_ms: u64,
     /// Whether it can be trusted.
@@ -100,6 +100,7 @@ impl Store {
             allocated_bytes,
             used_bytes: open.as_ref().map_or(allocated_bytes, |volume| volume.used_bytes()),
             quota_bytes: (manifest.quota_bytes > 0).then_some(manifest.quota_bytes),
+            reserve_bytes: (manifest.reserve_bytes > 0).then_some(manifest.reserve_bytes),
             created_unix_ms: manifest.created_unix_ms,
             health: fault.map_or(Health::Ok, Health::Critical),
             open: open.is_some(),
@@ -119,6 +120,7 @@ impl Store {
                 layers: vec![LayerId(layer)],
                 parent: None,
                 quota_bytes: 0,
+                reserve_bytes: 0,
                 deleted: false,
             })
         });
@@ -178,6 +180,7 @@ impl Store {
                 entry.fault = None;
                 drop(catalogue);
                 self.sizes.forget(&manifest.layers);
+                self.watch_claim(&volume);
                 Ok(volume)
             }
             Err(error) => {
@@ -215,14 +218,14 @@ impl Store {
         // Nobody opens it while it is being written down: a layer has one writer.
         let gate = self.gate(id)?;
         let _gate = gate.lock();
-        match self.take_unused(id)? {
-            Some(volume) if !volume.is_poisoned() => {
-                let written_down = volume.checkpoint();
-                self.sizes.forget(&self.volume_manifest(id)?.layers);
-                written_down
-            }
-            _ => Ok(()),
+        let Some(volume) = self.take_unused(id)? else { return Ok(()) };
+        let written_down = if volume.is_poisoned() { Ok(()) } else { volume.checkpoint() };
+        drop(volume);
+        if let Ok(manifest) = self.volume_manifest(id) {
+            self.sizes.forget(&manifest.layers);
+            self.recount_claim(id, &manifest);
         }
+        written_down
     }
 
     /// Takes the open volume out of the catalogue, if it is open; refuses while somebody uses it.
@@ -237,7 +240,7 @@ impl Store {
         Ok(Some(volume))
     }
 
-    /// Removes a volume that nobody uses. Its space comes back.
+    /// Removes a volume that nobody uses, however large. Its space comes back at once, or soon where it is much.
     pub fn remove_volume(&self, id: VolumeId) -> Result<()> {
         let gate = self.gate(id)?;
         let _gate = gate.lock();
@@ -250,11 +253,14 @@ impl Store {
             let mut catalogue = self.catalogue.lock();
             catalogue.volumes.remove(&id);
             catalogue.volume_names.remove(&name);
+            self.context.room.release(id);
             catalogue.unused(&layers)
         };
-        // It is removed; what cannot be swept now is swept at the next opening.
-        sweep_layers(&self.context, &unused);
-        drop(manifests::discard(&self.context, &self.context.volume_dir(id), generation));
+        // Where a manifest cannot be read, nobody knows what is in use: the next opening looks again.
+        if let Some(layers) = unused {
+            let dir = self.context.volume_dir(id);
+            self.release(Released { dir, generation, deleted: true, layers });
+        }
         Ok(())
     }
 
@@ -271,8 +277,13 @@ impl Store {
         let dir = self.context.volume_dir(volume);
         let at = |number| Location { owner: volume.0, number };
         let new = |number| manifest.pack(FrameKind::Volume, at(number));
-        let old = |number| old.pack(FrameKind::Volume, at(number));
-        let replaced = manifests::replace(&self.context, &dir, &mut generation, &new, &old);
+        let old_bytes = |number| old.pack(FrameKind::Volume, at(number));
+        let replaced = manifests::replace(&self.context, &dir, &mut generation, &new, &old_bytes);
+        // One that names layers which go now stays until they are gone.
+        let releases = manifest.deleted || old.layers.iter().any(|layer| !manifest.layers.contains(layer));
+        if replaced.is_ok() && !releases {
+            self.forget_older_manifests(&dir, generation);
+        }
         let mut catalogue = self.catalogue.lock();
         let entry = catalogue.volumes.get_mut(&volume).ok_or_else(|| no_volume(volume))?;
         entry.generation = generation;
@@ -290,7 +301,7 @@ impl Store {
         }
     }
 
-    fn generation(&self, volume: VolumeId) -> Result<u64> {
+    pub(super) fn generation(&self, volume: VolumeId) -> Result<u64> {
         let catalogue = self.catalogue.lock();
         Ok(catalogue.volumes.get(&volume).ok_or_else(|| no_volume(volume))?.generation)
     }
@@ -320,6 +331,7 @@ fn unreadable(id: VolumeId, fault: Option<String>) -> VolumeInfo {
         allocated_bytes: 0,
         used_bytes: 0,
         quota_bytes: None,
+        reserve_bytes: None,
         created_unix_ms: 0,
         health: Health::Critical(fault.unwrap_or_default()),
         open: false,

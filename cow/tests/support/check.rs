@@ -46,6 +46,9 @@ pub fn recover(
     rng: &mut Rng,
 ) -> Result<Recovered, Wrong> {
     let store = open(disk, geometry).map_err(|error| format!("the store does not open: {error:?}"))?;
+    if !store.orphans().is_empty() {
+        return Err(format!("nothing accounts for layers {:?}", store.orphans()));
+    }
     let images = present(
         model.images.iter().map(|image| (&image.name, image.presence)),
         &store
@@ -66,7 +69,10 @@ pub fn recover(
     for (at, there) in there.iter().enumerate() {
         let info = infos.iter().find(|info| info.name == model.volumes[at].name);
         volumes.push(match info {
-            Some(info) if *there => volume(model, at, &store, info.id, end)?,
+            Some(info) if *there => {
+                reserve(model, at, info.reserve_bytes.unwrap_or(0))?;
+                volume(model, at, &store, info.id, end)?
+            }
             _ => Found::Gone,
         });
     }
@@ -161,6 +167,14 @@ fn volume(model: &Model, at: usize, store: &Store, id: cow::VolumeId, end: End) 
     }
 }
 
+fn reserve(model: &Model, at: usize, found: u64) -> Result<(), Wrong> {
+    let pending = model.pending == Pending::Reserve { volume: at, bytes: found };
+    if found == model.volumes[at].reserve || pending {
+        return Ok(());
+    }
+    Err(format!("{found} bytes are guaranteed to volume {at}, not {}", model.volumes[at].reserve))
+}
+
 fn compare(model: &Model, at: usize, tags: &[Tag], end: End) -> Result<(), Wrong> {
     let volume = &model.volumes[at];
     // After a failed sync the host knows that nothing since the last good one is sure.
@@ -242,6 +256,8 @@ impl Recovered {
                 }
                 Found::Tags(tags) => {
                     volume.presence = Presence::Yes;
+                    let info = infos.iter().find(|info| info.name == volume.name);
+                    volume.reserve = info.and_then(|info| info.reserve_bytes).unwrap_or(0);
                     volume.sectors.resize(tags.len(), Sector::default());
                     let end = if volume.suspect { End::Kill } else { end };
                     volume.sectors.iter_mut().zip(&tags).for_each(|(sector, tag)| sector.found(*tag, end));

@@ -13,7 +13,7 @@ pub(super) fn report(report: &Report, data: bool) -> String {
     let mut text: String = report.findings.iter().map(finding).collect();
     for (layer, blocks) in &report.orphans {
         text += &format!(
-            "orphan: layer {layer}, {blocks} blocks: no manifest names it, and the next start of osvold removes it\n"
+            "orphan: layer {layer}, {blocks} blocks: no manifest names it; `osvol store repair` makes a volume of it\n"
         );
     }
     for what in &report.unfinished {
