@@ -24,7 +24,7 @@ use support::{
 };
 
 /// One operation of each kind, by its number in the histories.
-const OPERATIONS: [(&str, u64); 18] = [
+const OPERATIONS: [(&str, u64); 19] = [
     ("create volume", 0),
     ("import", 4),
     ("remove image", 7),
@@ -42,6 +42,7 @@ const OPERATIONS: [(&str, u64); 18] = [
     ("roll back", 70),
     ("grow", 71),
     ("compact", 77),
+    ("reserve", 79),
     ("write", 90),
 ];
 

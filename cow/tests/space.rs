@@ -305,3 +305,65 @@ fn a_round_copies_no_more_than_its_share() {
     let segments = names.filter(|name| name.to_string_lossy().starts_with("seg-")).count();
     assert!(segments <= 5, "{segments}");
 }
+
+/// The store's file system has so much more room than its reserve, and no more.
+fn leave_room(rig: &Rig, blocks: u64) {
+    rig.disk.set_capacity(rig.disk.used_bytes() + RESERVE_BYTES_MIN + blocks * 4096);
+}
+
+/// Writes blocks of a volume, one after the other, until one is refused; gives how many were not.
+fn fill(volume: &Volume, blocks: usize) -> usize {
+    for block in 0..blocks {
+        match volume.write((block * 4096) as u64, &[&[7; 4096]], Wait::Yes) {
+            Ok(()) => {}
+            Err(error) if error.kind() == Kind::NoSpace => return block,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    blocks
+}
+
+#[test]
+fn guaranteed_room_is_there_however_full_the_others_make_it() {
+    let mut rig = Rig::new(small());
+    let other = volume(&rig.store, "other");
+    let greedy = rig.store.open_volume(other).unwrap();
+    (0..20).for_each(|block| rig.write(block).unwrap());
+    leave_room(&rig, 200);
+    rig.store.set_reserve(rig.id, Some(100 * 4096)).unwrap();
+    assert_eq!(rig.store.usage().unwrap().withheld_bytes, 80 * 4096);
+    let taken = fill(&greedy, BLOCKS);
+    assert!((80..=120).contains(&taken), "{taken}");
+    // Neither the neighbour, nor an image, nor the same after a restart gets it.
+    assert!(rig.store.begin_import("i").unwrap().write_at(0, &[1; 4096]).is_err());
+    drop(greedy);
+    rig.disk = rig.disk.kill();
+    rig.store = open(&rig.disk, rig.geometry).unwrap();
+    assert_eq!(rig.store.volume_info(rig.id).unwrap().reserve_bytes, Some(100 * 4096));
+    assert_eq!(fill(&rig.store.open_volume(other).unwrap(), BLOCKS), 0);
+    (20..100).for_each(|block| rig.write(block).unwrap());
+    assert_eq!(rig.write(100).unwrap_err().kind(), Kind::NoSpace);
+    assert_eq!(rig.store.usage().unwrap().withheld_bytes, 0);
+    rig.check_after_kill();
+}
+
+#[test]
+fn what_is_no_longer_guaranteed_is_for_all() {
+    let rig = Rig::new(small());
+    let other = volume(&rig.store, "other");
+    let greedy = rig.store.open_volume(other).unwrap();
+    leave_room(&rig, 200);
+    assert_eq!(rig.store.set_reserve(rig.id, Some(300 * 4096)).unwrap_err().kind(), Kind::NoSpace);
+    rig.store.set_reserve(rig.id, Some(100 * 4096)).unwrap();
+    assert_eq!(rig.store.set_reserve(other, Some(110 * 4096)).unwrap_err().kind(), Kind::NoSpace);
+    rig.store.set_quota(other, Some(50 * 4096)).unwrap();
+    assert_eq!(rig.store.set_reserve(other, Some(60 * 4096)).unwrap_err().kind(), Kind::Invalid);
+    rig.store.set_quota(other, None).unwrap();
+    let taken = fill(&greedy, BLOCKS);
+    rig.store.set_reserve(rig.id, Some(50 * 4096)).unwrap();
+    let more = fill(&greedy, BLOCKS);
+    assert!(taken < 105 && (20..=60).contains(&more), "{taken}, {more}");
+    rig.store.remove_volume(rig.id).unwrap();
+    assert!(fill(&greedy, BLOCKS) > 20);
+    assert_eq!(rig.store.usage().unwrap().withheld_bytes, 0);
+}

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ids::{ImageId, LayerId, VolumeId},
-    limits::{LAYERS_MAX, NAME_CHARS_MAX},
+    limits::{LAYERS_MAX, NAME_CHARS_MAX, VOLUME_BYTES_MAX},
 };
 
 /// What a volume or a snapshot is made of.
@@ -31,6 +31,8 @@ pub(crate) struct VolumeManifest {
     pub parent: Option<VolumeId>,
     /// Most bytes that it may take beside its image; 0 for no limit.
     pub quota_bytes: u64,
+    /// Bytes that it is sure to get; 0 for none.
+    pub reserve_bytes: u64,
     /// Removed: what is left of it may be swept away.
     pub deleted: bool,
 }
@@ -69,13 +71,17 @@ impl VolumeManifest {
         out.extend(self.quota_bytes.to_le_bytes());
         out.extend(u16::try_from(self.layers.len()).unwrap_or(u16::MAX).to_le_bytes());
         self.layers.iter().for_each(|layer| out.extend(layer.0));
+        if self.reserve_bytes > 0 {
+            out.extend(self.reserve_bytes.to_le_bytes());
+        }
         frame::pack(kind, location, &out)
     }
 
     pub(crate) fn unpack(kind: FrameKind, location: Location, bytes: &[u8]) -> Result<Self, Damage> {
         let (payload, _) = frame::unpack(kind, location, bytes)?;
         let (_, manifest) = volume(payload).map_err(|_| Damage::Field)?;
-        if manifest.layers.is_empty() || manifest.layers.len() > LAYERS_MAX {
+        let fits = (1..=LAYERS_MAX).contains(&manifest.layers.len());
+        if !fits || manifest.size_bytes > VOLUME_BYTES_MAX {
             return Err(Damage::Field);
         }
         Ok(manifest)
@@ -96,7 +102,8 @@ impl ImageManifest {
 
     pub(crate) fn unpack(location: Location, bytes: &[u8]) -> Result<Self, Damage> {
         let (payload, _) = frame::unpack(FrameKind::Image, location, bytes)?;
-        image(payload).map(|(_, manifest)| manifest).map_err(|_| Damage::Field)
+        let (_, manifest) = image(payload).map_err(|_| Damage::Field)?;
+        if manifest.size_bytes > VOLUME_BYTES_MAX { Err(Damage::Field) } else { Ok(manifest) }
     }
 }
 
@@ -128,6 +135,8 @@ fn volume(input: &[u8]) -> IResult<&[u8], VolumeManifest> {
         (text, le_u64, le_u64, id, id, le_u64).parse(input)?;
     let (input, layer_count) = le_u16(input)?;
     let (input, layers) = count(id, usize::from(layer_count)).parse(input)?;
+    // Left out when there is none, as in stores that were written before it was thought of.
+    let (input, reserve_bytes) = if input.is_empty() { (input, 0) } else { le_u64(input)? };
     let manifest = VolumeManifest {
         name,
         size_bytes,
@@ -135,6 +144,7 @@ fn volume(input: &[u8]) -> IResult<&[u8], VolumeManifest> {
         image: (flags & FLAG_IMAGE != 0).then_some(ImageId(image)),
         parent: (flags & FLAG_PARENT != 0).then_some(VolumeId(parent)),
         quota_bytes,
+        reserve_bytes,
         layers: layers.into_iter().map(LayerId).collect(),
         deleted: flags & FLAG_DELETED != 0,
     };
@@ -167,10 +177,15 @@ mod tests {
             layers: vec![LayerId([2; 16]), LayerId([3; 16])],
             parent: None,
             quota_bytes: 1 << 33,
+            reserve_bytes: 0,
             deleted: false,
         };
         let bytes = manifest.pack(FrameKind::Volume, HERE);
-        assert_eq!(VolumeManifest::unpack(FrameKind::Volume, HERE, &bytes), Ok(manifest));
+        assert_eq!(VolumeManifest::unpack(FrameKind::Volume, HERE, &bytes), Ok(manifest.clone()));
+        let reserved = VolumeManifest { reserve_bytes: 1 << 32, ..manifest };
+        let longer = reserved.pack(FrameKind::Volume, HERE);
+        assert_eq!(longer.len(), bytes.len() + 8, "the field is left out when there is none");
+        assert_eq!(VolumeManifest::unpack(FrameKind::Volume, HERE, &longer), Ok(reserved));
         assert_eq!(VolumeManifest::unpack(FrameKind::Snapshot, HERE, &bytes), Err(Damage::Kind));
     }
 
@@ -185,6 +200,21 @@ mod tests {
             deleted: true,
         };
         assert_eq!(ImageManifest::unpack(HERE, &manifest.pack(HERE)), Ok(manifest));
+    }
+
+    #[test]
+    fn a_size_that_no_disk_has_is_damage() {
+        let image = ImageManifest {
+            name: "debian".into(),
+            size_bytes: VOLUME_BYTES_MAX,
+            created_unix_ms: 6,
+            digest: [9; 32],
+            source_format: "raw".into(),
+            deleted: false,
+        };
+        assert!(ImageManifest::unpack(HERE, &image.pack(HERE)).is_ok());
+        let larger = ImageManifest { size_bytes: VOLUME_BYTES_MAX + 1, ..image };
+        assert_eq!(ImageManifest::unpack(HERE, &larger.pack(HERE)), Err(Damage::Field));
     }
 
     #[test]

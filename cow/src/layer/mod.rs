@@ -23,7 +23,7 @@ mod writer;
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -40,7 +40,7 @@ use writer::Writer;
 use crate::{
     context::Context,
     error::{Error, Kind, Result},
-    ids::LayerId,
+    ids::{LayerId, VolumeId},
     index::{Extent, Index},
 };
 
@@ -54,6 +54,8 @@ pub(crate) struct Layer {
     /// Held while a checkpoint is made: one at a time, in the order of their numbers.
     one_checkpoint: Mutex<()>,
     one_compaction: Mutex<()>,
+    /// The volume that writes here.
+    volume: OnceLock<VolumeId>,
     /// The last record that was written.
     written_seq: AtomicU64,
     /// The last record that is known to survive a power cut.
@@ -121,6 +123,12 @@ impl Layer {
     /// Bytes of blocks that it holds, those included that nothing looks at any more.
     pub(crate) fn used_bytes(&self) -> u64 {
         (self.mapped_blocks() + self.garbage_blocks()) * crate::limits::BLOCK_BYTES
+    }
+
+    /// Says which volume writes here: room may be kept for it.
+    pub(crate) fn belongs_to(&self, volume: VolumeId) {
+        // A layer never becomes that of another volume.
+        self.volume.get_or_init(|| volume);
     }
 
     /// Bytes of memory that the map takes.

@@ -19,7 +19,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -131,6 +131,7 @@ pub(crate) fn open(context: &Arc<Context>, id: LayerId) -> Result<(Arc<Layer>, R
         writer: Mutex::new(writer),
         one_checkpoint: Mutex::new(()),
         one_compaction: Mutex::new(()),
+        volume: OnceLock::new(),
         written_seq: AtomicU64::new(seqs.last),
         durable_seq: AtomicU64::new(seqs.durable),
         sync: Mutex::new(SyncState::default()),

@@ -115,7 +115,8 @@ impl WriteGuard<'_> {
     /// Writes whole blocks, at most [`Self::blocks_max`], as one change: after a crash all of them are new or
     /// none is.
     pub(crate) fn write(&mut self, lba: u32, data: &[&[u8]], crcs: &[u32]) -> Result<()> {
-        self.layer.context.take_room(crcs.len() as u64)?;
+        let volume = self.layer.volume.get().copied();
+        self.layer.context.take_room_of(volume, crcs.len() as u64)?;
         let died = self.put(lba, data, crcs, SLOTS_KEPT)?;
         self.layer.garbage_blocks.fetch_add(died, Ordering::Relaxed);
         Ok(())

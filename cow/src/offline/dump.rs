@@ -219,6 +219,7 @@ fn volume_fields(manifest: &VolumeManifest) -> Vec<(&'static str, Field)> {
         text("name", &manifest.name),
         number("sizeBytes", manifest.size_bytes),
         number("quotaBytes", manifest.quota_bytes),
+        number("reserveBytes", manifest.reserve_bytes),
         number("createdUnixMs", manifest.created_unix_ms),
     ];
     fields.extend(manifest.image.map(|id| text("image", id)));

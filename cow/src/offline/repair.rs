@@ -325,6 +325,7 @@ impl Repair<'_> {
                 layers: vec![id],
                 parent: None,
                 quota_bytes: 0,
+                reserve_bytes: 0,
                 deleted: false,
             };
             self.volume(VolumeId(self.new.random_id()?), &manifest)?;

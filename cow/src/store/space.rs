@@ -65,11 +65,11 @@ impl Level {
 }
 
 impl Usage {
-    /// How full the store is for data, where it was `before`: what its reserve and other users of the file system
-    /// take is no room. [`Level::Full`] at once means that writes are refused.
+    /// How full the store is for data, where it was `before`: what its reserve, guarantees and other users of the file
+    /// system take is no room. [`Level::Full`] at once means that writes are refused.
     #[must_use]
     pub fn level(&self, before: Level) -> Level {
-        let used = self.total_bytes.saturating_sub(self.free_bytes);
+        let used = self.total_bytes.saturating_sub(self.free_bytes) + self.withheld_bytes;
         Level::of(used, self.total_bytes.saturating_sub(self.reserve_bytes), before)
     }
 }
@@ -108,7 +108,7 @@ impl Store {
             total_bytes: space.total_bytes,
             free_bytes: space.free_bytes,
             reserve_bytes: reserve_bytes(space.total_bytes),
-            withheld_bytes: 0,
+            withheld_bytes: self.context.room.withheld_bytes(),
             images_bytes,
             volumes_bytes,
             snapshots_bytes,

@@ -9,7 +9,7 @@ mod read;
 pub use change::ATOMIC_BYTES_MAX;
 
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -30,11 +30,14 @@ use crate::{
 /// Offsets and lengths are in bytes and multiples of 512.
 pub struct Volume {
     pub(crate) id: VolumeId,
-    stack: RwLock<Arc<Stack>>,
+    stack: Arc<SharedStack>,
     size_bytes: AtomicU64,
     /// 0 for no limit.
     quota_bytes: AtomicU64,
 }
+
+/// What a volume is made of now.
+pub(crate) type SharedStack = RwLock<Arc<Stack>>;
 
 /// What a volume is made of, from the top down.
 pub(crate) struct Stack {
@@ -50,7 +53,7 @@ impl Stack {
         std::iter::once(&self.top).chain(&self.below).find(|layer| layer.is_poisoned())
     }
 
-    fn used_bytes(&self) -> u64 {
+    pub(crate) fn used_bytes(&self) -> u64 {
         std::iter::once(&self.top).chain(&self.below).map(|layer| layer.used_bytes()).sum()
     }
 }
@@ -66,9 +69,10 @@ pub enum Allocation {
 
 impl Volume {
     pub(crate) fn new(id: VolumeId, manifest: &VolumeManifest, stack: Stack) -> Self {
+        stack.top.belongs_to(id);
         Self {
             id,
-            stack: RwLock::new(Arc::new(stack)),
+            stack: Arc::new(RwLock::new(Arc::new(stack))),
             size_bytes: AtomicU64::new(manifest.size_bytes),
             quota_bytes: AtomicU64::new(manifest.quota_bytes),
         }
@@ -192,11 +196,17 @@ impl Volume {
         let Some(mut guard) = old.top.write_guard()? else {
             return Err(Error::new(Kind::Invalid, "the volume's top layer is frozen already"));
         };
+        layer.belongs_to(self.id);
         let below = std::iter::once(&old.top).chain(&old.below).cloned().collect();
         *self.stack.write() = Arc::new(Stack { top: layer, below, image: old.image.clone() });
         guard.freeze();
         drop(guard);
         Ok(old.top.clone())
+    }
+
+    /// For whoever has to know what it uses, without keeping it in use.
+    pub(crate) fn shared_stack(&self) -> Weak<SharedStack> {
+        Arc::downgrade(&self.stack)
     }
 
     pub(crate) fn set_size(&self, bytes: u64) {

@@ -383,7 +383,7 @@ impl History {
                 self.model.failed(&live);
             }
             // Neither is known to have happened: a new process looks.
-            Pending::RollBack { .. } | Pending::Grow { .. } => {
+            Pending::RollBack { .. } | Pending::Grow { .. } | Pending::Reserve { .. } => {
                 self.store = None;
                 self.handles.clear();
                 return self.recover_with(End::Kill);
@@ -531,6 +531,7 @@ impl History {
             73..=74 => self.maintain(),
             75..=76 if self.plan.fault_one_in > 0 => self.fill_or_make_room(),
             77..=78 => self.compact(volume),
+            79 => self.set_reserve(volume),
             _ => self.write(volume, false),
         }
     }
@@ -808,6 +809,7 @@ impl History {
             sectors: self.model.fresh(image, sectors),
             groups: Vec::new(),
             suspect: false,
+            reserve: 0,
         };
         self.model.volumes.push(volume);
         let new = NewVolume {
@@ -958,6 +960,7 @@ impl History {
             sectors: vec![Default::default(); from.tags.len()],
             groups: Vec::new(),
             suspect: false,
+            reserve: 0,
         };
         volume.become_snapshot(&from.tags);
         self.model.volumes.push(volume);
@@ -999,6 +1002,18 @@ impl History {
         let id = self.model.volumes[volume].id.ok_or("no id")?;
         self.model.pending = Pending::Grow { volume, sectors };
         self.store()?.grow_volume(id, (sectors * SECTOR) as u64).map_err(|error| self.refused(error))?;
+        self.check_forks()?;
+        self.model.done();
+        Ok(())
+    }
+
+    fn set_reserve(&mut self, volume: usize) -> Outcome {
+        let bytes = if self.rng.one_in(3) { 0 } else { 4096 * self.rng.below(40) };
+        self.note(|| format!("guarantee {bytes} bytes to volume {volume}"));
+        self.needs_space = true;
+        let id = self.model.volumes[volume].id.ok_or("no id")?;
+        self.model.pending = Pending::Reserve { volume, bytes };
+        self.store()?.set_reserve(id, (bytes > 0).then_some(bytes)).map_err(|error| self.refused(error))?;
         self.check_forks()?;
         self.model.done();
         Ok(())

@@ -83,6 +83,8 @@ pub struct Volume {
     pub groups: Vec<Group>,
     /// A sync of it failed: what was not flushed may be lost, and the loss may be found.
     pub suspect: bool,
+    /// Bytes that are guaranteed to it.
+    pub reserve: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -114,6 +116,8 @@ pub enum Pending {
     RollBack { volume: usize, snapshot: usize },
     /// It gets more sectors.
     Grow { volume: usize, sectors: usize },
+    /// So many bytes are guaranteed to it.
+    Reserve { volume: usize, bytes: u64 },
 }
 
 #[derive(Debug, Clone, Default)]
@@ -160,6 +164,7 @@ impl Model {
                 let volume = &mut self.volumes[volume];
                 volume.become_snapshot(&tags);
             }
+            Pending::Reserve { volume, bytes } => self.volumes[volume].reserve = bytes,
             Pending::Grow { volume, sectors } => {
                 self.volumes[volume].sectors.resize(sectors, Sector::default())
             }
