@@ -43,6 +43,8 @@ VOLUMES = [("sectors", 4 * MIB, SECTOR, 1), ("busy", 6 * MIB, 4096, 2), ("calm",
 GUEST = ADDRESS.rsplit(".", 1)[0] + ".100"
 SCRIPT = pathlib.Path(__file__).resolve().parent / "guest/power.sh"
 SABOTAGE = "an older disk"
+# An emulated machine on a busy one may stand still for a while.
+PATIENCE = 240
 
 
 class PowerCut(BaseException):
@@ -71,7 +73,7 @@ class PowerCuts:
         files = [binary("osvold"), binary("osvol")] + ([self.folder / "golden.raw"] if role == "writer" else [])
         volumes = ",".join(f"{name}:{size}" for name, size, *_ in VOLUMES)
         environment = {"ROLE": role, "ADDRESS": f"{GUEST}:3260", "VOLUMES": volumes}
-        limit = 120 + self.seconds + 40 * self.cuts
+        limit = PATIENCE + self.seconds + 60 * self.cuts
         return run_guest(SCRIPT, environment, self.lines.append, hooks, limit=limit, files=files, devices=devices)
 
     def write(self):
@@ -102,7 +104,9 @@ class PowerCuts:
             self.ledgers[name] = Ledger(number, size // unit, unit, self.image, lambda: entries_so_far(descriptor))
         self.first = entries_so_far(descriptor)
         writers = [
-            Writer(Session(self.volumes[name], f"iqn.1993-08.org.debian:{name}{at}"), self.ledgers[name], self.random, 0.03, 48)
+            Writer(
+                Session(self.volumes[name], f"iqn.1993-08.org.debian:{name}{at}", seconds=PATIENCE), self.ledgers[name], self.random, 0.03, 48
+            )
             for name, _, _, count in VOLUMES for at in range(count)
         ]  # fmt: skip
         end = time.monotonic() + self.seconds
@@ -170,7 +174,7 @@ class PowerCuts:
 
     def compare(self, volume, ledger):
         """One volume."""
-        session = Session(volume, "iqn.1993-08.org.debian:reader")
+        session = Session(volume, "iqn.1993-08.org.debian:reader", seconds=PATIENCE)
         try:
             data = session.read_all(ledger.units * ledger.unit_bytes, SECTOR)
         finally:

@@ -35,14 +35,14 @@ writer)
   must host load "$(/rig/osvol --control $control volume list --json | tr -d ' \n')"
   ;;
 checker)
-  while what=$(HOST_TIMEOUT=120 host next); do
+  while what=$(HOST_TIMEOUT=600 host next); do
     [ "$what" = end ] && exit 0
     step "$what"
     must blockdev --flushbufs $disk
     must mount -t ext4 $disk /mnt
     /rig/osvol store check --data /mnt/state > /run/check; checked=$?
     serve
-    HOST_TIMEOUT=120 host verify $checked; good=$?
+    HOST_TIMEOUT=600 host verify $checked; good=$?
     if [ $good != 0 ]; then cat /run/check /run/log; dmesg | tail -20; fi
     kill -9 $daemon; wait $daemon 2>/dev/null
     must umount /mnt

@@ -117,8 +117,8 @@ fn text(input: &[u8]) -> IResult<&[u8], String> {
     let (input, length) = byte(input)?;
     let (input, bytes) = take(length)(input)?;
     match std::str::from_utf8(bytes) {
-        Ok(text) => Ok((input, text.to_owned())),
-        Err(_) => Err(nom::Err::Failure(nom::error::Error::new(input, nom::error::ErrorKind::Char))),
+        Ok(text) if bytes.len() <= NAME_CHARS_MAX => Ok((input, text.to_owned())),
+        _ => Err(nom::Err::Failure(nom::error::Error::new(input, nom::error::ErrorKind::Char))),
     }
 }
 
@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_payload_that_lies_about_its_lengths_is_damage() {
-        for payload in [&b""[..], &[0, 255], &[0, 1, 0xff], &[2; 60]] {
+        let long_name = [&[0, 65][..], &[b'a'; 400]].concat();
+        for payload in [&b""[..], &[0, 255], &[0, 1, 0xff], &[2; 60], &long_name] {
             let bytes = frame::pack(FrameKind::Volume, HERE, payload);
             assert_eq!(VolumeManifest::unpack(FrameKind::Volume, HERE, &bytes), Err(Damage::Field));
         }

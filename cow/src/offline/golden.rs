@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::{
     catalogue::{read_file, relative},
     layer::Fault,
+    lost,
     ranges::Ranges,
     report::Problem,
 };
@@ -33,6 +34,7 @@ pub(crate) enum Chunk {
 pub(crate) struct Golden {
     pub size_bytes: u64,
     file: Option<Arc<dyn File>>,
+    file_bytes: u64,
     /// As far as they can be read.
     pub digests: Option<Digests>,
     /// They are the ones that were taken at import.
@@ -50,6 +52,7 @@ impl Golden {
         let mut golden = Self {
             size_bytes,
             file: None,
+            file_bytes: 0,
             digests: None,
             trusted: false,
             faults: Vec::new(),
@@ -74,7 +77,7 @@ impl Golden {
             let first = bytes - bytes % CHUNK_BYTES;
             self.fault(self.image_path.clone(), Problem::CutShort { bytes }, first..self.size_bytes);
         }
-        self.file = Some(file);
+        (self.file, self.file_bytes) = (Some(file), bytes);
     }
 
     fn digests(&mut self, path: PathBuf, bytes: &[u8], want: &[u8; 32]) {
@@ -96,6 +99,16 @@ impl Golden {
         self.size_bytes.div_ceil(CHUNK_BYTES)
     }
 
+    /// Chunks of which the file has at least a part.
+    fn held_chunks(&self) -> u64 {
+        self.file_bytes.div_ceil(CHUNK_BYTES).min(self.chunks())
+    }
+
+    /// Chunks with data that lie behind the end of the file: lost, however many they are said to be.
+    pub(crate) fn missing_chunks(&self) -> Ranges {
+        self.data_chunks().within(self.held_chunks()..self.chunks())
+    }
+
     /// Chunks that hold data, or may, as ranges.
     pub(crate) fn data_chunks(&self) -> Ranges {
         match &self.digests {
@@ -108,13 +121,17 @@ impl Golden {
     pub(crate) fn read(&self, chunk: u64, out: &mut Vec<u8>) -> Chunk {
         let start = chunk * CHUNK_BYTES;
         let bytes = CHUNK_BYTES.min(self.size_bytes.saturating_sub(start));
-        out.clear();
-        out.resize(usize::try_from(bytes).unwrap_or(0), 0);
         let Some(digests) = &self.digests else { return Chunk::Lost };
         let sum = digests.of(chunk);
         if sum.is_none() && self.trusted {
             return Chunk::Zeros;
         }
+        // What a repair has marked need not be read.
+        if sum == Some(&lost::DIGEST) {
+            return Chunk::Lost;
+        }
+        out.clear();
+        out.resize(usize::try_from(bytes).unwrap_or(0), 0);
         let read = self.file.as_ref().map(|file| file.read_at(start, out, Wait::Yes));
         let whole = matches!(read, Some(Ok(read)) if read as u64 == bytes);
         match sum {
@@ -130,12 +147,17 @@ impl Golden {
         let mut lost = Ranges::default();
         let mut chunks = Ranges::default();
         let mut buffer = Vec::new();
-        for chunk in self.data_chunks().iter().flatten() {
+        for chunk in self.data_chunks().within(0..self.held_chunks()).iter().flatten() {
             if self.read(chunk, &mut buffer) == Chunk::Lost {
                 chunks.add(chunk..chunk + 1);
                 lost.add(chunk * CHUNK_BYTES..((chunk + 1) * CHUNK_BYTES).min(self.size_bytes));
             }
             progress(CHUNK_BYTES)?;
+        }
+        for missing in self.missing_chunks().iter() {
+            lost.add(missing.start * CHUNK_BYTES..(missing.end * CHUNK_BYTES).min(self.size_bytes));
+            progress((missing.end - missing.start) * CHUNK_BYTES)?;
+            chunks.add(missing);
         }
         // What the files alone made doubtful is now known chunk by chunk.
         let mut told = Ranges::default();
@@ -145,9 +167,8 @@ impl Golden {
         }
         let fresh = difference(&lost, &told);
         if !fresh.is_empty() {
-            let fresh_chunks =
-                chunks.iter().flatten().filter(|n| fresh.touches(n * CHUNK_BYTES..n * CHUNK_BYTES + 1));
-            let problem = Problem::Chunks { chunks: fresh_chunks.map(|n| n..n + 1).collect() };
+            let touched = fresh.iter().map(|at| at.start / CHUNK_BYTES..at.end.div_ceil(CHUNK_BYTES));
+            let problem = Problem::Chunks { chunks: intersection(&chunks, &touched.collect()) };
             self.faults.push(Fault { path: self.image_path.clone(), problem, lost: fresh, unlocated: false });
         }
         Ok(())

@@ -132,7 +132,10 @@ impl Repair<'_> {
         for (id, manifest) in live {
             let digest = match copied.get(&manifest.digest) {
                 Some(digest) => *digest,
-                None => self.copy_content(&manifest)?,
+                None => match self.copy_content(&manifest)? {
+                    Some(digest) => digest,
+                    None => continue,
+                },
             };
             copied.insert(manifest.digest, digest);
             self.image(id, ImageManifest { digest, ..manifest })?;
@@ -154,10 +157,16 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Copies what is sound of an image's content; gives the digest of the copy.
-    fn copy_content(&mut self, manifest: &ImageManifest) -> Result<[u8; 32]> {
+    /// Copies what is sound of an image's content; gives the digest of the copy. `None` where more is lost than can
+    /// be marked chunk by chunk.
+    fn copy_content(&mut self, manifest: &ImageManifest) -> Result<Option<[u8; 32]>> {
         let mut golden = Golden::open(&self.old.context, &manifest.digest, manifest.size_bytes);
         golden.rebuild_digests();
+        if golden.missing_chunks().total() > LOST_CHUNKS_MAX {
+            self.notes
+                .push(format!("golden image `{}` is lost but for its beginning: left out", manifest.name));
+            return Ok(None);
+        }
         let import = Import::begin(&self.new, &manifest.name)?;
         import.set_len(manifest.size_bytes)?;
         let mut digests = Digests::new(manifest.size_bytes);
@@ -175,7 +184,7 @@ impl Repair<'_> {
         }
         import.sync()?;
         import.place(&digests)?;
-        Ok(digests.root())
+        Ok(Some(digests.root()))
     }
 
     /// An image of which everything is lost.
