@@ -66,6 +66,7 @@ def stages(which):
         Stage("clients", ["tests/clients.py"]),
         Stage("refusals", ["tests/refusals.py"]),
         Stage("images", ["tests/images.py"]),
+        Stage("copies", ["tests/copies.py"]),
         Stage("space", ["tests/space.py"]),
         Stage("clone-time", ["tests/clone_time.py", "--check"]),
         Stage("kills", ["tests/kills.py"]),
