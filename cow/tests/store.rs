@@ -350,3 +350,30 @@ fn who_takes_how_much_is_told_exactly() {
     assert_eq!(exact(&store).snapshots_bytes, 0);
     assert!(left.total_bytes >= left.free_bytes && left.reserve_bytes > 0);
 }
+
+#[test]
+fn a_volume_whose_manifest_is_damaged_can_be_removed_and_its_data_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (id, other) = (clone(&store, "v", None, Some(1 << 20)), clone(&store, "w", None, Some(1 << 20)));
+    let (id, other) = (id.unwrap(), other.unwrap());
+    store.open_volume(id).unwrap().write(0, &[&pattern(3, BLOCK)], Wait::Yes).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let manifests = dir.path().join("volumes").join(id.to_string());
+    let manifest = std::fs::read_dir(&manifests).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    bytes[60] ^= 0x55;
+    bytes[70] ^= 0x55;
+    std::fs::write(&manifest, bytes).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(matches!(store.volume_info(id).unwrap().health, Health::Critical(_)));
+    let refused = store.open_volume(id).err().map(|error| error.kind());
+    assert!(matches!(refused, Some(Kind::Corrupt { .. })));
+    store.remove_volume(id).unwrap();
+    assert_eq!(store.volume_info(id).err().map(|error| error.kind()), Some(Kind::NotFound));
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.volumes().iter().map(|info| info.id).collect::<Vec<_>>(), [other]);
+    assert_eq!(store.orphans().len(), 1, "what was written is still there");
+}

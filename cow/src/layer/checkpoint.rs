@@ -109,6 +109,7 @@ impl Layer {
     fn publish(&self, head: &CheckpointHead, bytes: &[u8]) -> Result<()> {
         put(&self.context, &self.dir, &checkpoint_path(&self.dir, head.number), bytes)?;
         self.saved_seq.fetch_max(head.seq, Ordering::AcqRel);
+        self.told_seq.fetch_max(head.seq, Ordering::AcqRel);
         self.checkpoint_bytes.store(allocated(bytes.len()), Ordering::Relaxed);
         let names = self.context.disk.list(&self.dir).map_err(|error| self.io_error("list", error))?;
         for old in

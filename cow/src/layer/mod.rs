@@ -60,6 +60,12 @@ pub(crate) struct Layer {
     written_seq: AtomicU64,
     /// The last record that is known to survive a power cut.
     durable_seq: AtomicU64,
+    /// The last record that changed something.
+    changed_seq: AtomicU64,
+    /// The last record of which a later one, or a checkpoint, says that it survives a power cut.
+    told_seq: AtomicU64,
+    /// The last record when upkeep came by.
+    seen_seq: AtomicU64,
     sync: Mutex<SyncState>,
     synced: Condvar,
     poisoned: AtomicBool,

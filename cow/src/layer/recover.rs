@@ -134,6 +134,9 @@ pub(crate) fn open(context: &Arc<Context>, id: LayerId) -> Result<(Arc<Layer>, R
         volume: OnceLock::new(),
         written_seq: AtomicU64::new(seqs.last),
         durable_seq: AtomicU64::new(seqs.durable),
+        changed_seq: AtomicU64::new(last_change(&scanned).max(head.seq)),
+        told_seq: AtomicU64::new(seqs.durable),
+        seen_seq: AtomicU64::new(0),
         sync: Mutex::new(SyncState::default()),
         synced: Condvar::new(),
         poisoned: AtomicBool::new(false),
@@ -375,6 +378,12 @@ fn apply(map: &mut Map, record: &Record, segment: &Segment) {
         Body::Trim { lba, blocks } => drop(map.apply(|index, dead| index.trim(*lba, *blocks, dead))),
         Body::Marker => {}
     }
+}
+
+/// The last record that is more than a marker.
+fn last_change(scanned: &[Scanned]) -> u64 {
+    let records = scanned.iter().flat_map(|found| &found.records);
+    records.filter(|record| record.body != Body::Marker).map(|record| record.seq).max().unwrap_or(0)
 }
 
 /// Blocks that were written after the checkpoint and that nothing looks at any more.

@@ -9,7 +9,7 @@ use parking_lot::MutexGuard;
 
 use super::{Layer, Segment, recover::FAILED_SYNC};
 use crate::{
-    error::Result,
+    error::{Kind, Result},
     geometry::Geometry,
     limits::{AHEAD_BLOCKS_MIN, AHEAD_SHARE, BLOCK_BYTES},
 };
@@ -37,6 +37,25 @@ impl Layer {
     /// Returns once everything that was written before the call survives a power cut.
     pub(crate) fn flush(&self) -> Result<()> {
         self.sync(false)
+    }
+
+    /// Once the layer has been quiet since the last call, and all of it is durable, a marker says so: from then on
+    /// rot in the last records is told from a tear. Whoever flushes does not wait for that.
+    pub(crate) fn tell_durable(&self) -> Result<bool> {
+        let written = self.written_seq.load(Ordering::Acquire);
+        let is_quiet = self.seen_seq.swap(written, Ordering::AcqRel) == written;
+        let (changed, durable) =
+            (self.changed_seq.load(Ordering::Acquire), self.durable_seq.load(Ordering::Acquire));
+        if !is_quiet || durable < changed || self.told_seq.load(Ordering::Acquire) >= changed {
+            return Ok(false);
+        }
+        match self.any_guard()?.mark() {
+            // There is room for it another time.
+            Err(error) if error.kind() == Kind::NoSpace => return Ok(false),
+            marked => marked?,
+        }
+        self.flush()?;
+        Ok(true)
     }
 
     /// The same, with what no record tells of: segments that hold no record yet, and their names.

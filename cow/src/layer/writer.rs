@@ -149,6 +149,7 @@ impl WriteGuard<'_> {
             .map_err(|error| layer.io_error("write data to", error))?;
         active.next_block += blocks;
         self.append(|out, at, seqs| record::pack_write(out, at, seqs, (lba, block), crcs))?;
+        layer.changed_seq.store(layer.written_seq.load(Ordering::Acquire), Ordering::Release);
         let place = Place { slot: segment.slot, block: u16::try_from(block).unwrap_or(u16::MAX) };
         segment.live_blocks.fetch_add(blocks, Ordering::Relaxed);
         Ok(layer.map.write().apply(|index, dead| index.write(lba, place, crcs, dead)))
@@ -157,9 +158,16 @@ impl WriteGuard<'_> {
     /// `blocks` whole blocks from `lba` on read zeros from now on.
     pub(crate) fn trim(&mut self, lba: u32, blocks: u64) -> Result<()> {
         self.append_record(Body::Trim { lba, blocks })?;
+        let layer = self.layer;
+        layer.changed_seq.store(layer.written_seq.load(Ordering::Acquire), Ordering::Release);
         let died = self.layer.map.write().apply(|index, dead| index.trim(lba, blocks, dead));
         self.layer.garbage_blocks.fetch_add(died, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Writes a record that changes nothing: it says what is durable.
+    pub(super) fn mark(&mut self) -> Result<()> {
+        self.append_record(Body::Marker)
     }
 
     /// No block of this layer changes any more.
@@ -190,9 +198,9 @@ impl WriteGuard<'_> {
         let writer = &mut *self.writer;
         let Some(active) = writer.active.as_mut() else { return Err(layer.poison_error()) };
         let at = At { salt: active.salt, offset: active.end_offset, chain: active.chain };
-        let seq = writer.next_seq;
+        let (seq, durable_seq) = (writer.next_seq, layer.durable_seq.load(Ordering::Acquire));
         writer.scratch.clear();
-        active.chain = pack(&mut writer.scratch, at, (seq, layer.durable_seq.load(Ordering::Acquire)));
+        active.chain = pack(&mut writer.scratch, at, (seq, durable_seq));
         let written = active.segment.file.write_at(u64::from(active.end_offset), &[&writer.scratch]);
         if let Err(error) = written {
             layer.poison();
@@ -201,6 +209,7 @@ impl WriteGuard<'_> {
         active.end_offset += u32::try_from(writer.scratch.len()).unwrap_or(u32::MAX);
         writer.next_seq = seq + 1;
         layer.written_seq.store(seq, Ordering::Release);
+        layer.told_seq.fetch_max(durable_seq, Ordering::AcqRel);
         Ok(())
     }
 

@@ -28,6 +28,8 @@ pub struct Upkeep {
     pub compacted_bytes: u64,
     /// Segments that were emptied so.
     pub compacted_segments: usize,
+    /// Logs that say now that their last records are durable.
+    pub markers: usize,
     /// Segments that could not be: a block or a record in them is damaged, and stays where it is.
     pub damaged_segments: usize,
 }
@@ -42,8 +44,9 @@ struct Round {
 impl Store {
     /// One round of upkeep over all open volumes: gives space back where much of it is dead, empties segments of
     /// which little is live, a few MiB a round, writes maps down where recovery would have much to replay, and merges
-    /// layers that no snapshot needs, and unlinks what was removed. May wait for the disk. Calls that change volumes go on meanwhile. What fails
-    /// in one volume does not keep the others from their turn; the first error is given at the end.
+    /// layers that no snapshot needs, marks quiet logs as durable, and unlinks what was removed. May wait for the disk.
+    /// Calls that change volumes go on meanwhile. What fails in one volume does not keep the others from their turn;
+    /// the first error is given at the end.
     pub fn maintain(&self) -> Result<Upkeep> {
         let mut open: Vec<VolumeId> = {
             let catalogue = self.catalogue.lock();
@@ -69,6 +72,7 @@ impl Store {
             if let Some(volume) = open.filter(|volume| !volume.is_poisoned()) {
                 round.tidy(&volume)?;
                 round.compact(&volume)?;
+                round.mark(&volume)?;
                 merges = volume.layers() > 1;
             }
         }
@@ -91,6 +95,15 @@ impl Round {
         } else if volume.unsaved_records() > REPLAY_RECORDS_MAX {
             volume.checkpoint()?;
             self.done.checkpoints += 1;
+        }
+        Ok(())
+    }
+
+    /// Says in the logs that are quiet how far they are durable.
+    fn mark(&mut self, volume: &Volume) -> Result<()> {
+        let stack = volume.stack();
+        for layer in std::iter::once(&stack.top).chain(&stack.below) {
+            self.done.markers += usize::from(layer.tell_durable()?);
         }
         Ok(())
     }

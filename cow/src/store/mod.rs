@@ -109,6 +109,8 @@ struct VolumeEntry {
     gate: Arc<Mutex<()>>,
     /// Why it could not be opened, or must be opened anew.
     fault: Option<String>,
+    /// Which of its manifests counts is not known until the store is opened anew.
+    in_doubt: bool,
 }
 
 impl Store {

@@ -182,7 +182,8 @@ fn volumes(context: &Context, released: &mut Vec<Released>) -> Result<BTreeMap<V
         let whose = (FrameKind::Volume, id.0);
         released.extend(release::told_by(context, whose, dir, &newest, manifest.as_ref().ok()));
         let fault = manifest.as_ref().err().cloned();
-        volumes.insert(id, VolumeEntry { manifest, generation, open: None, gate: Arc::default(), fault });
+        let (gate, in_doubt) = (Arc::default(), false);
+        volumes.insert(id, VolumeEntry { manifest, generation, open: None, gate, fault, in_doubt });
     }
     Ok(volumes)
 }

@@ -12,6 +12,7 @@ use crate::{
         manifest::VolumeManifest,
     },
     ids::{ImageId, LayerId, VolumeId},
+    image::import::remove_tree,
     layer::Layer,
     limits::{SECTOR_BYTES, VOLUME_BYTES_MAX},
     volume::{Stack, Volume},
@@ -245,6 +246,9 @@ impl Store {
         let gate = self.gate(id)?;
         let _gate = gate.lock();
         drop(self.take_unused(id)?);
+        if self.is_unreadable(id)? {
+            return self.remove_unreadable(id);
+        }
         let manifest = self.volume_manifest(id)?;
         let (name, layers) = (manifest.name.clone(), manifest.layers.clone());
         self.replace_volume_manifest(id, VolumeManifest { deleted: true, ..manifest })?;
@@ -307,6 +311,29 @@ impl Store {
     }
 }
 
+impl Store {
+    fn is_unreadable(&self, id: VolumeId) -> Result<bool> {
+        let catalogue = self.catalogue.lock();
+        let entry = catalogue.volumes.get(&id).ok_or_else(|| no_volume(id))?;
+        Ok(entry.manifest.is_err() && !entry.in_doubt)
+    }
+
+    /// Removes the manifest of a volume, of which nothing can be read: its layers are not known, and what they hold
+    /// stays as an orphan. Its gate is held by the caller.
+    fn remove_unreadable(&self, id: VolumeId) -> Result<()> {
+        let (disk, dir) = (&self.context.disk, self.context.volume_dir(id));
+        let aside = self.context.staging_path()?;
+        disk.rename(&dir, &aside).map_err(|error| Error::io("remove", &dir, error))?;
+        let parent = self.context.volumes_dir();
+        let synced = disk.sync_dir(&parent);
+        self.catalogue.lock().volumes.remove(&id);
+        synced.map_err(|error| Error::io("sync", &parent, error))?;
+        // What cannot be swept now is swept at the next opening.
+        drop(remove_tree(&self.context, &aside));
+        Ok(())
+    }
+}
+
 impl VolumeEntry {
     /// Which manifest counts is not known any more: nothing is read or written until the store is opened anew.
     fn doubt(&mut self, id: VolumeId) {
@@ -314,7 +341,7 @@ impl VolumeEntry {
         if let Some(open) = &self.open {
             open.poison();
         }
-        (self.manifest, self.fault) = (Err(fault.clone()), Some(fault));
+        (self.manifest, self.fault, self.in_doubt) = (Err(fault.clone()), Some(fault), true);
     }
 }
 
@@ -365,7 +392,8 @@ impl Catalogue {
             }
         }
         let manifest = Ok(manifest);
-        let entry = VolumeEntry { manifest, generation: 1, open: None, gate: Arc::default(), fault: None };
+        let (gate, fault, in_doubt) = (Arc::default(), None, false);
+        let entry = VolumeEntry { manifest, generation: 1, open: None, gate, fault, in_doubt };
         self.volumes.insert(id, entry);
         Ok(())
     }

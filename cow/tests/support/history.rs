@@ -539,7 +539,10 @@ impl History {
     fn maintain(&mut self) -> Outcome {
         self.note(|| "maintain".to_owned());
         self.needs_space = true;
-        self.store()?.maintain().map_err(|error| self.refused(error)).map(drop)
+        for _ in 0..1 + self.rng.below(3) {
+            self.store()?.maintain().map_err(|error| self.refused(error))?;
+        }
+        Ok(())
     }
 
     /// A new process finds the file system almost full, or an administrator makes room while it runs.
