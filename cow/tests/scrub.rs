@@ -173,6 +173,20 @@ fn volumes_without_data_count_for_the_pace() {
 }
 
 #[test]
+fn a_block_far_behind_the_others_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let new = NewVolume { name: "wide".into(), image: None, size_bytes: Some(1 << 44) };
+    let wide = store.create_volume(new).unwrap().id;
+    let blocks = [0, 1, (1 << 14) - 1, 1 << 14, 5 << 22, (1 << 32) - 1];
+    blocks.iter().for_each(|block| write(&store, wide, *block, 1));
+    assert_eq!(pass(&store, 1 << 30), (vec![], blocks.len() as u64 * 4096));
+    rot(&dir.path().join("layers"), "seg-0000000000000000", 12288 + 5 * 4096);
+    let (found, _) = pass(&store, 8192);
+    assert_eq!(found.iter().map(|rotten| rotten.offset).collect::<Vec<_>>(), [((1_u64 << 32) - 1) * 4096]);
+}
+
+#[test]
 fn what_is_removed_or_cannot_be_opened_does_not_stop_the_pass() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
