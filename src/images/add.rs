@@ -171,7 +171,7 @@ impl Importer {
         steps.send_replace((Phase::Unpacking, 0, packed_bytes));
         let unpack = Unpack { import, packing, file, size_max: self.size_max, deadline };
         let unpacking = tokio::task::spawn_blocking(move || {
-            unpack.run(|done| {
+            unpack.run(move |done| {
                 steps.send_replace((Phase::Unpacking, done, packed_bytes));
                 !flag.load(Ordering::Relaxed)
             })

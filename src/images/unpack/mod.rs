@@ -7,10 +7,10 @@
 mod zip;
 mod zstd;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::rc::Rc;
 use std::time::Instant;
 
 use api::{Code, Refusal};
@@ -26,6 +26,8 @@ use crate::control::refusals;
 pub(super) const WINDOW_BYTES_MAX: u64 = 128 << 20;
 /// Of the decoder beside its dictionary.
 const XZ_OVERHEAD_KIB: u32 = 1 << 10;
+/// Packed bytes that are read at a time.
+const READ_BYTES: usize = 64 << 10;
 /// Unpacked bytes that are written at a time.
 const PART_BYTES: usize = 1 << 20;
 
@@ -38,20 +40,25 @@ pub(super) struct Unpack {
     pub(super) deadline: Instant,
 }
 
-/// Why nothing more is unpacked.
+/// Why nothing more is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stop {
+    /// The staged file cannot be read.
+    Broken,
     Late,
     Cancelled,
 }
 
 impl Unpack {
     /// Does it. Blocking. `step` hears how many packed bytes are done, and says whether to go on.
-    pub(super) fn run(self, mut step: impl FnMut(u64) -> bool) -> Result<(Import, Landed), Refusal> {
-        let source = Source::new(landing::open(&self.file.path)?);
-        let (position, is_broken) = (source.position.clone(), source.is_broken.clone());
-        let refuse = |error: io::Error| match is_broken.load(Ordering::Relaxed) {
-            true => refusals::of_io("read the staged upload", &error),
-            false => damaged(self.packing, &error),
+    pub(super) fn run(self, step: impl FnMut(u64) -> bool + 'static) -> Result<(Import, Landed), Refusal> {
+        let source = Source::new(landing::open(&self.file.path)?, self.deadline, Box::new(step));
+        let stop = source.stop.clone();
+        let refuse = |error: io::Error| match stop.get() {
+            Some(Stop::Broken) => refusals::of_io("read the staged upload", &error),
+            Some(Stop::Late) => late(),
+            Some(Stop::Cancelled) => refusals::stopping(),
+            None => damaged(self.packing, &error),
         };
         let mut reader = self.open(source, &refuse)?;
         let mut landing = Landing::new(Origin::Inside(self.packing), self.size_max);
@@ -62,10 +69,9 @@ impl Unpack {
             if filled < part.len() {
                 break;
             }
-            match self.stop(step(position.load(Ordering::Relaxed))) {
-                None => {}
-                Some(Stop::Late) => return Err(late()),
-                Some(Stop::Cancelled) => return Err(refusals::stopping()),
+            // Little that is read may become much that is written.
+            if Instant::now() >= self.deadline {
+                return Err(late());
             }
         }
         drop(reader);
@@ -76,23 +82,17 @@ impl Unpack {
         Ok((self.import, landed))
     }
 
-    fn stop(&self, go_on: bool) -> Option<Stop> {
-        match go_on {
-            false => Some(Stop::Cancelled),
-            true if Instant::now() >= self.deadline => Some(Stop::Late),
-            true => None,
-        }
-    }
-
     fn open(&self, source: Source, refuse: &impl Fn(io::Error) -> Refusal) -> Result<Box<dyn Read>, Refusal> {
         let window_kib = u32::try_from(WINDOW_BYTES_MAX >> 10).unwrap_or(u32::MAX);
         Ok(match self.packing {
-            Packing::Gzip => Box::new(MultiGzDecoder::new(BufReader::new(source))),
+            Packing::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(READ_BYTES, source))),
             Packing::Xz => {
                 let limit = window_kib + XZ_OVERHEAD_KIB;
-                Box::new(XzReader::new_mem_limit(BufReader::new(source), true, limit))
+                Box::new(XzReader::new_mem_limit(BufReader::with_capacity(READ_BYTES, source), true, limit))
             }
-            Packing::Zstd => Box::new(zstd::Frames::new(BufReader::new(source), WINDOW_BYTES_MAX)),
+            Packing::Zstd => {
+                Box::new(zstd::Frames::new(BufReader::with_capacity(READ_BYTES, source), WINDOW_BYTES_MAX))
+            }
             Packing::Zip => {
                 let file = landing::open(&self.file.path)?;
                 let entry = zip::only_entry(&file, self.file.bytes).map_err(|error| match error {
@@ -137,32 +137,44 @@ fn late() -> Refusal {
         .action("raise images.convert_time_max in osvold's configuration, or unpack the image first")
 }
 
-/// The staged file: it tells how far it was read, and whether it was the disk that failed.
+/// The staged file. Whoever reads it is stopped here, for what is read may become nothing at all, for ever.
 struct Source {
     file: File,
-    position: Arc<AtomicU64>,
-    is_broken: Arc<AtomicBool>,
+    position: u64,
+    deadline: Instant,
+    step: Box<dyn FnMut(u64) -> bool>,
+    stop: Rc<Cell<Option<Stop>>>,
 }
 
 impl Source {
-    fn new(file: File) -> Self {
-        Self { file, position: Arc::default(), is_broken: Arc::default() }
+    fn new(file: File, deadline: Instant, step: Box<dyn FnMut(u64) -> bool>) -> Self {
+        Self { file, position: 0, deadline, step, stop: Rc::default() }
+    }
+
+    fn stopped(&self, why: Stop) -> io::Error {
+        self.stop.set(Some(why));
+        io::Error::other("no more is read")
     }
 }
 
 impl Read for Source {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(out).inspect_err(|_| self.is_broken.store(true, Ordering::Relaxed))?;
-        self.position.fetch_add(read as u64, Ordering::Relaxed);
+        if !(self.step)(self.position) {
+            return Err(self.stopped(Stop::Cancelled));
+        }
+        if Instant::now() >= self.deadline {
+            return Err(self.stopped(Stop::Late));
+        }
+        let read = self.file.read(out).inspect_err(|_| self.stop.set(Some(Stop::Broken)))?;
+        self.position += read as u64;
         Ok(read)
     }
 }
 
 impl io::Seek for Source {
     fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
-        let at = self.file.seek(to)?;
-        self.position.store(at, Ordering::Relaxed);
-        Ok(at)
+        self.position = self.file.seek(to)?;
+        Ok(self.position)
     }
 }
 
@@ -245,6 +257,15 @@ mod tests {
         assert_eq!(done.landed.unwrap_err().error_code, Code::TooLarge);
         let late = unpack(Packing::Gzip, &bomb, 1 << 30, Duration::ZERO);
         assert_eq!(late.landed.unwrap_err().error_code, Code::TimedOut);
+    }
+
+    #[test]
+    fn what_unpacks_to_nothing_does_not_go_on_for_ever() {
+        let nothing = gzip(b"").repeat(20_000);
+        let late = unpack(Packing::Gzip, &nothing, 1 << 30, Duration::ZERO);
+        assert_eq!(late.landed.unwrap_err().error_code, Code::TimedOut);
+        let whole = unpack(Packing::Gzip, &nothing, 1 << 30, LONG);
+        assert_eq!((whole.landed, whole.bytes), (Ok(Landed::Raw(api::ImageFormat::Raw)), 0));
     }
 
     #[test]

@@ -257,7 +257,7 @@ impl Entry {
     /// The file, unpacked and compared with its length and CRC-32.
     pub(super) fn open<R: Read + Seek>(&self, mut source: R) -> io::Result<Checked<R>> {
         source.seek(SeekFrom::Start(self.local_offset))?;
-        let packed = BufReader::new(source.take(self.packed_bytes));
+        let packed = BufReader::with_capacity(super::READ_BYTES, source.take(self.packed_bytes));
         let content = match self.method {
             STORED => Content::Stored(packed),
             _ => Content::Deflated(DeflateDecoder::new(packed)),
