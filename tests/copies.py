@@ -7,6 +7,7 @@
 import itertools
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import threading
@@ -158,6 +159,26 @@ class Copies:
         run("qemu-io", "-f", "raw", "-c", f"read -P 5 0 {VOLUME_MIB}M", path)
         expect(self.snapshots() == 0, "a snapshot is left")
 
+    def stopped(self):
+        """The daemon stops in time although a client takes nothing of its export."""
+        name, volume = self.fresh()
+        run("qemu-io", "-f", "raw", "-c", f"write -P 8 0 {VOLUME_MIB}M", volume.url())
+        command = [str(binary("osvol")), "--control", str(self.target.control), "volume", "export", name, str(self.file("t.raw"))]
+        client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 20
+        while self.snapshots() == 0 and client.poll() is None and time.monotonic() < end:
+            time.sleep(0.001)
+        client.send_signal(signal.SIGSTOP)
+        begin = time.monotonic()
+        self.target.stop()
+        seconds = time.monotonic() - begin
+        client.kill()
+        expect(client.wait(10) != 0, "the export was over before the daemon stopped")
+        expect(not (self.dir / "t.raw").exists(), "half a file has the name of a whole one")
+        self.target.start()
+        expect(self.snapshots() == 0, "a snapshot is left")
+        return f"stopped after {seconds:.1f} s"
+
     def killed(self):
         """The daemon is killed in the middle of captures: nothing of them is left."""
         name, volume = self.fresh()
@@ -201,6 +222,7 @@ def main():
         cases.case("copies of a volume that is written are one moment each", copies.in_use)
         cases.case("a snapshot is captured and exported", copies.snapshot)
         cases.case("a volume is removed while it is exported", copies.removed_meanwhile)
+        cases.case("the daemon stops although a client stands still", copies.stopped)
         cases.case("kill -9 in the middle of captures", copies.killed)
         cases.case("the daemon stops cleanly", target.stop)
     finally:
