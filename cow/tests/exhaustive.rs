@@ -14,6 +14,7 @@ mod support;
 use support::{
     full,
     history::{History, Plan, Tally},
+    number,
 };
 
 /// Write, write parts of two blocks, trim, flush, checkpoint, reclaim, snapshot.
@@ -51,7 +52,14 @@ fn run(before: &[char], sequence: &[char], seed: u64) -> Tally {
     };
     let result = all();
     if let Err(wrong) = result {
-        panic!("{before:?} {sequence:?}, seed {seed}: {wrong}\n{}", history.told());
+        let word = |letters: &[char]| letters.iter().collect::<String>();
+        panic!(
+            "{before:?} {sequence:?}, seed {seed}: {wrong}\n{}\nreplay: COW_SEQUENCE={}/{} COW_SEED={seed} COW_FULL={} cargo test -p cow --profile sim --test exhaustive replay",
+            history.told(),
+            word(before),
+            word(sequence),
+            u8::from(full()),
+        );
     }
     history.tally
 }
@@ -98,4 +106,13 @@ fn a_compaction_may_be_cut_off_anywhere() {
     if full() {
         assert!(copied(3, 1..2) > 0);
     }
+}
+
+/// What a failure of the others asks for.
+#[test]
+fn replay() {
+    let Ok(asked) = std::env::var("COW_SEQUENCE") else { return };
+    let (before, sequence) = asked.split_once('/').expect("COW_SEQUENCE=before/sequence");
+    let letters = |word: &str| word.chars().collect::<Vec<_>>();
+    println!("{:?}", run(&letters(before), &letters(sequence), number("COW_SEED", 1)));
 }

@@ -63,7 +63,14 @@ fn with_fault(seed: u64, dice: u64, fault: Fault) -> Result<bool, String> {
         Ok::<_, String>(hits > 0)
     };
     let result = all();
-    result.map_err(|wrong| format!("{fault:?}, seed {seed}: {wrong}\n{}", history.told()))
+    result.map_err(|wrong| {
+        let Fault { op, after, kind, .. } = fault;
+        let op = op.map_or_else(String::new, |op| format!("{op:?}"));
+        format!(
+            "{fault:?}, seed {seed}: {wrong}\n{}\nreplay: COW_FAULT={dice},{op},{after},{kind:?} COW_SEED={seed} cargo test -p cow --profile sim --test faults replay",
+            history.told()
+        )
+    })
 }
 
 #[test]
@@ -92,6 +99,20 @@ fn every_call_fails_once_in_every_operation_and_nothing_is_lost() {
 /// The sector that is written last, and what is written there.
 const LAST: usize = 399;
 const LAST_TAG: tags::Tag = 1 << 40;
+
+/// What a failure of the test above asks for.
+#[test]
+fn replay() {
+    let Ok(asked) = std::env::var("COW_FAULT") else { return };
+    let parts: Vec<&str> = asked.split(',').collect();
+    let [dice, op, after, kind] = parts[..] else { panic!("COW_FAULT=operation,call,after,kind") };
+    let op = Op::ALL.into_iter().find(|known| format!("{known:?}") == op).expect("a call");
+    let kinds = [FaultKind::Io, FaultKind::Late, FaultKind::NoSpace];
+    let kind = kinds.into_iter().find(|known| format!("{known:?}") == kind).expect("a kind of fault");
+    let fault = Fault::once(op, after.parse().unwrap(), kind);
+    with_fault(support::number("COW_SEED", 1), dice.parse().unwrap(), fault)
+        .unwrap_or_else(|wrong| panic!("{wrong}"));
+}
 
 /// How a log was left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
