@@ -50,6 +50,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let mut signals = StopSignals::listen()?;
     let notifier = Notifier::from_environment();
     let store = open_store(&config.store.path)?;
+    for layer in store.orphans() {
+        tracing::warn!(%layer, "data whose volume has lost its manifest; see osvol store check");
+    }
     let levels = Arc::new(SpaceLevels::default());
     let (portals, exports) = export(config, &store, levels.clone())?;
     let scrub = Scrubber::start(store.clone(), &config.scrub).context("cannot start the scrub")?;

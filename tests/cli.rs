@@ -80,7 +80,21 @@ fn a_volume_is_grown_and_limited_by_name() {
     let words = daemon.refused(&["volume", "grow", "web01", "1.5GiB"]);
     assert!(words.contains("has 2 GiB (2147483648 bytes) and cannot shrink to 1.5 GiB"), "{words}");
     let said = daemon.done(&["volume", "set", "web01", "--quota", "10GiB"]);
-    assert_eq!(said, "volume web01: 0 B used of a quota of 10 GiB\n");
+    assert_eq!(said, "volume web01: 0 B used of a quota of 10 GiB, no reserve\n");
+    let said = daemon.done(&["volume", "set", "web01", "--reserve", "1MiB"]);
+    assert_eq!(said, "volume web01: 0 B used of a quota of 10 GiB, a reserve of 1 MiB\n");
+    assert!(
+        daemon.done(&["status"]).contains("1 MiB for volumes with a reserve"),
+        "{}",
+        daemon.done(&["status"])
+    );
+    let words = daemon.refused(&["volume", "set", "web01", "--reserve", "1PiB", "--quota", "none"]);
+    assert!(words.contains("space") || words.contains("room"), "{words}");
+    let shown = daemon.done(&["volume", "show", "web01"]);
+    assert!(shown.contains("a reserve of 1 MiB") && shown.contains("a quota of 10 GiB"), "{shown}");
+    let words = daemon.refused(&["volume", "set", "web01", "--reserve", "11GiB"]);
+    assert!(words.contains("more than the quota"), "{words}");
+    daemon.done(&["volume", "set", "web01", "--reserve", "none"]);
     assert!(
         daemon.done(&["volume", "show", "web01"]).contains("Quota:        0 B used of a quota of 10 GiB")
     );

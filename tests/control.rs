@@ -229,6 +229,23 @@ fn damaged_reservations_are_a_warning_until_they_are_taken_away() {
 }
 
 #[test]
+fn data_whose_volume_has_lost_its_manifest_is_told() {
+    let directory = directory();
+    let path = directory.path().join("store");
+    let store = cow::Store::open(&path).unwrap();
+    let new = cow::NewVolume { name: "lost".into(), image: None, size_bytes: Some(1 << 20) };
+    let id = store.create_volume(new).unwrap().id;
+    store.open_volume(id).unwrap().write(0, &[&[7; 4096]], cow::Wait::Yes).unwrap();
+    store.close().unwrap();
+    drop(store);
+    std::fs::remove_dir_all(path.join("volumes").join(id.to_string())).unwrap();
+    let daemon = Daemon::start(directory.path());
+    let (_, status) = daemon.api("GET /rest/osvol/status", &Value::Null);
+    assert_eq!((&status["orphans"], &status["status"]), (&json!(1), &json!("Warning")));
+    assert!(daemon.done(&["status"]).contains("Orphans:       1 layer whose volume"));
+}
+
+#[test]
 fn a_user_who_may_not_is_told_so() {
     use std::os::unix::process::CommandExt;
     let directory = directory();

@@ -35,6 +35,9 @@ pub struct DaemonStatus {
     pub provisioned_bytes: u64,
     /// What golden images, volumes and snapshots take in the store; what they share counts once.
     pub allocated_bytes: u64,
+    /// Layers with data whose volume has lost its manifest.
+    #[serde(default)]
+    pub orphans: u64,
     /// How the scrub stands.
     pub scrub: Scrub,
 }

@@ -44,7 +44,10 @@ pub struct OsVolume {
     /// Most bytes that its own data may take; `null` for no limit.
     #[serde(default)]
     pub quota_bytes: Option<u64>,
-    /// Bytes that count for its quota: data that was written and not given back yet.
+    /// Bytes of the store that it is sure to get; `null` for none.
+    #[serde(default)]
+    pub reserve_bytes: Option<u64>,
+    /// Bytes that count for its quota and its reserve: data that was written and not given back yet.
     #[serde(default)]
     pub used_bytes: u64,
     /// How full its quota is.
@@ -143,6 +146,9 @@ pub struct OsVolumeChange {
     /// Most bytes that its own data may take; `null` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     pub quota_bytes: Option<Option<SizeSpec>>,
+    /// Bytes of the store that it is sure to get; `null` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "named")]
+    pub reserve_bytes: Option<Option<SizeSpec>>,
 }
 
 /// A field that is there, be it `null`.

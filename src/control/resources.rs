@@ -64,6 +64,7 @@ pub(super) fn volume(info: VolumeInfo, sessions: Vec<SessionSummary>, control: &
         provisioned_bytes: info.size_bytes,
         allocated_bytes: info.allocated_bytes,
         quota_bytes: info.quota_bytes,
+        reserve_bytes: info.reserve_bytes,
         used_bytes: info.used_bytes,
         space_level,
         golden_volume_uri: info.image.map(image_uri),

@@ -27,6 +27,8 @@ struct Worries {
     snapshots: usize,
     /// Volumes that somebody should look at.
     warnings: usize,
+    /// Layers of volumes that have lost their manifest.
+    orphans: usize,
     store: Level,
 }
 
@@ -47,6 +49,7 @@ impl Worries {
         ];
         let warnings = [
             count(self.warnings, "volume", "needs attention", "need attention"),
+            count(self.orphans, "layer", "has lost its volume", "have lost their volume"),
             match self.store {
                 Level::Normal | Level::Full => None,
                 Level::Soft => Some(format!("the store is more than {SOFT_PERCENT} % full")),
@@ -87,6 +90,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Answer {
         volumes: healths.iter().filter(|health| **health == Health::Critical).count(),
         snapshots: damaged.len(),
         warnings: healths.iter().filter(|health| **health == Health::Warning).count(),
+        orphans: control.store.orphans().len(),
         store: level,
     }
     .health();
@@ -113,6 +117,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Answer {
         sessions: control.exports.session_count() as u64,
         provisioned_bytes: volumes.iter().map(|volume| volume.size_bytes).sum(),
         allocated_bytes: usage.images_bytes + usage.volumes_bytes + usage.snapshots_bytes,
+        orphans: control.store.orphans().len() as u64,
         scrub,
     };
     Ok(json(StatusCode::OK, &status))
@@ -126,9 +131,12 @@ mod tests {
     fn the_worst_counts_and_all_is_said() {
         assert_eq!(Worries::default().health(), (Health::OK, None));
         assert_eq!(Worries { warnings: 1, ..Worries::default() }.health().0, Health::Warning);
+        let lost = Worries { orphans: 2, ..Worries::default() }.health();
+        assert_eq!(lost, (Health::Warning, Some("2 layers have lost their volume".to_owned())));
         assert_eq!(Worries { store: Level::Soft, ..Worries::default() }.health().0, Health::Warning);
         assert_eq!(Worries { store: Level::Full, ..Worries::default() }.health().0, Health::Critical);
-        let worries = Worries { volumes: 2, snapshots: 1, warnings: 3, store: Level::High, images: 0 };
+        let worries =
+            Worries { volumes: 2, snapshots: 1, warnings: 3, store: Level::High, ..Worries::default() };
         let (health, words) = worries.health();
         assert_eq!(health, Health::Critical);
         let all = "2 volumes are not well; 1 snapshot is not well; 3 volumes need attention; the store is more than 90 % full";

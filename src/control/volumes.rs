@@ -228,8 +228,24 @@ pub(super) async fn change(
     let change: OsVolumeChange = parse(body)?;
     let info = control.find_volume(&id).await?;
     check_change(&info, &change)?;
-    let (volume, size, quota) = (info.id, change.size, change.quota_bytes);
+    let (volume, size) = (info.id, change.size);
+    let (quota, reserve) = (change.quota_bytes, change.reserve_bytes);
+    let quota_before = info.quota_bytes;
     let done = control.blocking(move |store| {
+        // A reserve may be refused for want of room, so it comes first; but it must fit into the quota.
+        let reserve_bytes = reserve.flatten().map_or(0, |reserve| reserve.0);
+        let wider = quota.filter(|_| quota_before.is_some_and(|before| reserve_bytes > before));
+        if let Some(quota) = wider {
+            store.set_quota(volume, quota.map(|quota| quota.0))?;
+        }
+        if let Some(reserve) = reserve
+            && let Err(error) = store.set_reserve(volume, reserve.map(|reserve| reserve.0))
+        {
+            if wider.is_some() {
+                store.set_quota(volume, quota_before)?;
+            }
+            return Err(error);
+        }
         if let Some(size) = size {
             store.grow_volume(volume, size.0)?;
         }
@@ -247,6 +263,9 @@ pub(super) async fn change(
     }
     if let Some(quota) = quota {
         tracing::info!(volume = info.name, quota = quota.map(|quota| quota.0), "quota set");
+    }
+    if let Some(reserve) = reserve {
+        tracing::info!(volume = info.name, reserve = reserve.map(|reserve| reserve.0), "reserve set");
     }
     Ok(json(StatusCode::OK, &control.volume_resource(control.find_volume(&id).await?)))
 }

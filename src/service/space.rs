@@ -163,7 +163,7 @@ fn is_threshold(from: Level, to: Level) -> bool {
 /// What data may still take of the file system.
 #[must_use]
 pub fn data_bytes_left(usage: &Usage) -> u64 {
-    usage.free_bytes.saturating_sub(usage.reserve_bytes)
+    usage.free_bytes.saturating_sub(usage.reserve_bytes + usage.withheld_bytes)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use cow::{Store, Upkeep};
 use tokio::time::MissedTickBehavior;
 
 /// How often the store is asked whether something is worth doing.
-const UPKEEP_EVERY: Duration = Duration::from_secs(10);
+const UPKEEP_EVERY: Duration = Duration::from_secs(2);
 
 /// Runs until it is dropped.
 pub async fn upkeep(store: Arc<Store>) {
@@ -18,7 +18,16 @@ pub async fn upkeep(store: Arc<Store>) {
         let store = store.clone();
         match tokio::task::spawn_blocking(move || store.maintain()).await {
             Ok(Ok(done)) if done != Upkeep::default() => {
-                tracing::debug!(reclaimed = done.reclaimed_bytes, checkpoints = done.checkpoints, "upkeep");
+                tracing::debug!(
+                    reclaimed = done.reclaimed_bytes,
+                    compacted = done.compacted_bytes,
+                    checkpoints = done.checkpoints,
+                    merged = done.merged_layers,
+                    "upkeep"
+                );
+                if done.damaged_segments > 0 {
+                    tracing::warn!("{} segment(s) hold damage and cannot be compacted", done.damaged_segments);
+                }
             }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::error!("upkeep of the store failed: {error}"),

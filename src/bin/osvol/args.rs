@@ -149,8 +149,11 @@ pub(crate) enum VolumeCommand {
         /// Name or id.
         name: String,
         /// Most that its own data may take in the store, such as 10GiB, or `none`.
-        #[arg(long, value_name = "SIZE|none", required = true, value_parser = Limit::parse)]
+        #[arg(long, value_name = "SIZE|none", required_unless_present = "reserve", value_parser = Limit::parse)]
         quota: Option<Limit>,
+        /// What of the store is kept free for it, such as 2GiB, or `none`: so much it can write whatever others do.
+        #[arg(long, value_name = "SIZE|none", value_parser = Limit::parse)]
+        reserve: Option<Limit>,
     },
     /// Removes an OS volume and its data. Refused while an initiator is logged in.
     #[command(visible_alias = "rm")]

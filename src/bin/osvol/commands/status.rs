@@ -15,7 +15,7 @@ pub(crate) fn run(client: &Client, output: &Output) -> Result<(), Failure> {
     }
     let status = answer.value;
     let portals: Vec<_> = status.portals.iter().map(Portal::host_port).collect();
-    output.text(&facts(&[
+    let mut lines = vec![
         (
             "Daemon",
             format!("osvold {}, process {}, up {}", status.version, status.pid, time(status.uptime_seconds)),
@@ -30,7 +30,13 @@ pub(crate) fn run(client: &Client, output: &Output) -> Result<(), Failure> {
         ("Provisioned", Size::from_bytes(status.provisioned_bytes).to_string()),
         ("Allocated", allocated(&status)),
         ("Scrub", scrub::brief(&status.scrub)),
-    ]))
+    ];
+    if status.orphans > 0 {
+        let layers = counted(status.orphans, "layer");
+        lines
+            .push(("Orphans", format!("{layers} whose volume has lost its manifest; see osvol store check")));
+    }
+    output.text(&facts(&lines))
 }
 
 fn disk(capacity: &api::Capacity) -> String {

@@ -37,7 +37,7 @@ pub(crate) fn run(command: &VolumeCommand, client: &Client, output: &Output) -> 
         VolumeCommand::List => list(client, output),
         VolumeCommand::Show { name } => show(client, output, name),
         VolumeCommand::Grow { name, size } => grow(client, output, name, *size),
-        VolumeCommand::Set { name, quota } => set(client, output, name, *quota),
+        VolumeCommand::Set { name, quota, reserve } => set(client, output, name, *quota, *reserve),
         VolumeCommand::Remove { name, force } => remove(client, output, name, *force),
     }
 }
@@ -113,6 +113,7 @@ fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
         ("Provisioned", bytes(volume.provisioned_bytes)),
         ("Allocated", bytes(volume.allocated_bytes)),
         ("Quota", quota_words(volume)),
+        ("Reserve", reserve_words(volume)),
         ("iSCSI name", volume.iscsi_name.clone()),
         ("LUN", volume.lun.to_string()),
         ("Portals", portals.join(", ")),
@@ -139,13 +140,27 @@ fn grow(client: &Client, output: &Output, name: &str, size: Size) -> Result<(), 
     }
 }
 
-fn set(client: &Client, output: &Output, name: &str, quota: Option<Limit>) -> Result<(), Failure> {
-    let quota_bytes = quota.map(|Limit(quota)| quota.map(|quota| SizeSpec(quota.bytes())));
-    let change = OsVolumeChange { quota_bytes, ..OsVolumeChange::default() };
+fn set(
+    client: &Client,
+    output: &Output,
+    name: &str,
+    quota: Option<Limit>,
+    reserve: Option<Limit>,
+) -> Result<(), Failure> {
+    let bytes = |Limit(limit): Limit| limit.map(|size| SizeSpec(size.bytes()));
+    let change = OsVolumeChange {
+        quota_bytes: quota.map(bytes),
+        reserve_bytes: reserve.map(bytes),
+        ..OsVolumeChange::default()
+    };
     let answer = client.patch::<OsVolume>(&resource(api::OS_VOLUMES, name)?, &change)?;
     match output.json {
         true => output.text(&answer.json),
-        false => output.text(&format!("volume {}: {}", answer.value.name, quota_words(&answer.value))),
+        false => {
+            let volume = &answer.value;
+            let words = format!("volume {}: {}, {}", volume.name, quota_words(volume), reserve_words(volume));
+            output.text(&words)
+        }
     }
 }
 
@@ -156,6 +171,13 @@ fn quota_words(volume: &OsVolume) -> String {
             format!("{} used of a quota of {}", Size::from_bytes(volume.used_bytes), Size::from_bytes(quota))
         }
         None => "no quota".to_owned(),
+    }
+}
+
+fn reserve_words(volume: &OsVolume) -> String {
+    match volume.reserve_bytes {
+        Some(reserve) => format!("a reserve of {}", Size::from_bytes(reserve)),
+        None => "no reserve".to_owned(),
     }
 }
 
