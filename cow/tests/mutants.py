@@ -73,6 +73,9 @@ MUTANTS = [
     ("a trim writes no record", "layer/writer.rs", "self.append_record(Body::Trim { lba, blocks })?;", "", "model"),
     ("a compaction does not look whether a block was written meanwhile", "layer/compact.rs",
      "blocks.iter().map(there).collect()", "blocks.iter().map(|block| there(block) || true).collect()", "concurrent"),
+    ("a quiet log does not say that it is durable", "layer/sync.rs", "if !is_quiet || durable < changed", "if true || !is_quiet || durable < changed", "faults"),
+    ("guaranteed room is not withheld", "room.rs", "let for_all = space.free_bytes.saturating_sub(reserve + withheld) / BLOCK_BYTES;",
+     "let for_all = space.free_bytes.saturating_sub(reserve) / BLOCK_BYTES;", "space"),
     ("a compaction copies what is rotten", "layer/compact.rs", "crc32c::crc32c(data) == block.crc)", "crc32c::crc32c(data) == block.crc || true)", "space"),
 ]
 

@@ -26,7 +26,10 @@ pub async fn upkeep(store: Arc<Store>) {
                     "upkeep"
                 );
                 if done.damaged_segments > 0 {
-                    tracing::warn!("{} segment(s) hold damage and cannot be compacted", done.damaged_segments);
+                    tracing::warn!(
+                        "{} segment(s) hold damage and cannot be compacted",
+                        done.damaged_segments
+                    );
                 }
             }
             Ok(Ok(_)) => {}
