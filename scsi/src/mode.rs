@@ -195,12 +195,11 @@ impl LogicalUnit {
         let mut data = self.mode_header(ten, disable_descriptors, long_lba);
         let known = |code: &(u8, u8)| page == ALL_PAGES || code.0 == page;
         let wanted = |code: &(u8, u8)| known(code) && (subpage == ALL_SUBPAGES || code.1 == subpage);
-        if !PAGES.iter().any(|code| known(code)) {
+        if !PAGES.iter().any(known) {
             return Err(Sense::cdb_field(2, Some(5)).into());
         }
         // Of all pages, all that can be asked for at once are those without subpages, or all there are.
-        if !PAGES.iter().any(|code| wanted(code)) || page == ALL_PAGES && !matches!(subpage, 0 | ALL_SUBPAGES)
-        {
+        if !PAGES.iter().any(wanted) || page == ALL_PAGES && !matches!(subpage, 0 | ALL_SUBPAGES) {
             return Err(Sense::cdb_field(3, Some(7)).into());
         }
         let wanted = PAGES.iter().filter(|code| wanted(code));
