@@ -83,6 +83,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path, geometry: Geometry) -> Resu
     store.orphans = store.sweep(released)?;
     store.catalogue.lock().know_volume_names();
     store.restore_claims();
+    store.remove_stills();
     Ok(store)
 }
 

@@ -74,6 +74,19 @@ impl Store {
         }
     }
 
+    /// Removes the snapshots of stills that an earlier process had when it ended.
+    pub(super) fn remove_stills(&self) {
+        let left: Vec<SnapshotId> = {
+            let catalogue = self.catalogue.lock();
+            let unlisted = catalogue.snapshots.iter().filter(|(_, entry)| is_unlisted(&entry.manifest));
+            unlisted.map(|(id, _)| *id).collect()
+        };
+        for id in left {
+            // What cannot be removed now is removed at the next opening; nobody sees it until then.
+            drop(self.remove_snapshot(id));
+        }
+    }
+
     fn still_of_snapshot(
         self: &Arc<Self>,
         id: SnapshotId,

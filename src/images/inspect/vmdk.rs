@@ -108,7 +108,7 @@ fn check_footer(file: &(impl ReadAt + ?Sized), file_bytes: u64, header: &Header)
 
 fn descriptor(file: &(impl ReadAt + ?Sized), header: &Header) -> Result<String, Unfit> {
     if header.descriptor_offset == 0 {
-        return Err(Unfit::NamesAnother(NAME, "is one extent of several and has no descriptor"));
+        return Err(one_of_several());
     }
     let (at, bytes) =
         (header.descriptor_offset.saturating_mul(SECTOR), header.descriptor_size.saturating_mul(SECTOR));
@@ -120,7 +120,14 @@ fn descriptor(file: &(impl ReadAt + ?Sized), header: &Header) -> Result<String, 
         return Err(Unfit::Truncated(NAME, "its descriptor is cut off"));
     }
     let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    if text[..end].trim_ascii().is_empty() {
+        return Err(one_of_several());
+    }
     Ok(String::from_utf8_lossy(&text[..end]).into_owned())
+}
+
+fn one_of_several() -> Unfit {
+    Unfit::NamesAnother(NAME, "is one extent of several and has no descriptor")
 }
 
 fn check_descriptor(text: &str, capacity: u64) -> Result<(), Unfit> {
@@ -264,6 +271,7 @@ pub(super) mod tests {
         let mut extent = file();
         extent[28..44].fill(0);
         assert!(of(&extent).unwrap_err().contains("one extent of several"));
+        assert!(of(&with_text("")).unwrap_err().contains("one extent of several"));
     }
 
     #[test]
