@@ -59,6 +59,8 @@ pub const COMPACT_LIVE_PERCENT_SHORT: u64 = 90;
 pub const COMPACT_SEGMENTS_MIN: usize = 4;
 /// Bytes that a round of upkeep copies out of sparse segments, in all volumes together.
 pub const COMPACT_BYTES_ROUND: u64 = 8 << 20;
+/// Markers that a round of upkeep writes and syncs, in all volumes together.
+pub const MARKERS_ROUND: usize = 8;
 /// Most blocks that are copied in one change.
 pub const COMPACT_STEP_BLOCKS: usize = 64;
 /// Copied blocks between two syncs.

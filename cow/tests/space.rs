@@ -367,3 +367,20 @@ fn what_is_no_longer_guaranteed_is_for_all() {
     assert!(fill(&greedy, BLOCKS) > 20);
     assert_eq!(rig.store.usage().unwrap().withheld_bytes, 0);
 }
+
+#[test]
+fn few_logs_are_marked_at_a_time_and_all_in_the_end() {
+    let rig = Rig::new(small());
+    let volumes: Vec<_> =
+        (0..20).map(|n| rig.store.open_volume(volume(&rig.store, &format!("q{n}"))).unwrap()).collect();
+    for volume in &volumes {
+        volume.write(0, &[&[7; 4096]], Wait::Yes).unwrap();
+        volume.flush().unwrap();
+    }
+    let markers: Vec<usize> = (0..8).map(|_| rig.store.maintain().unwrap().markers).collect();
+    assert_eq!(markers.iter().sum::<usize>(), 20, "{markers:?}");
+    assert!(markers.iter().all(|markers| *markers <= cow::limits::MARKERS_ROUND), "{markers:?}");
+    // What was never flushed is not said to be durable.
+    volumes[0].write(0, &[&[8; 4096]], Wait::Yes).unwrap();
+    assert_eq!((0..3).map(|_| rig.store.maintain().unwrap().markers).sum::<usize>(), 0);
+}

@@ -9,8 +9,8 @@ use crate::{
     layer::Layer,
     limits::{
         BLOCK_BYTES, COMPACT_BYTES_ROUND, COMPACT_LIVE_PERCENT, COMPACT_LIVE_PERCENT_SHORT,
-        COMPACT_SEGMENTS_MIN, DEAD_SEGMENTS_MAX, RECLAIM_BYTES_ALWAYS, RECLAIM_BYTES_MIN, RECLAIM_SHARE,
-        RELEASE_FILES_ROUND, REPLAY_RECORDS_MAX,
+        COMPACT_SEGMENTS_MIN, DEAD_SEGMENTS_MAX, MARKERS_ROUND, RECLAIM_BYTES_ALWAYS, RECLAIM_BYTES_MIN,
+        RECLAIM_SHARE, RELEASE_FILES_ROUND, REPLAY_RECORDS_MAX,
     },
     volume::Volume,
 };
@@ -103,7 +103,10 @@ impl Round {
     fn mark(&mut self, volume: &Volume) -> Result<()> {
         let stack = volume.stack();
         for layer in std::iter::once(&stack.top).chain(&stack.below) {
-            self.done.markers += usize::from(layer.tell_durable()?);
+            // Each costs a sync; those that are left out have their turn in a later round.
+            if self.done.markers < MARKERS_ROUND {
+                self.done.markers += usize::from(layer.tell_durable()?);
+            }
         }
         Ok(())
     }
