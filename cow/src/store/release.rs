@@ -90,24 +90,20 @@ impl Store {
 
     fn sweep_one(&self, released: &mut Released, files: &mut usize) -> Result<Swept> {
         let context = &self.context;
-        let mut went = false;
         while let Some(layer) = released.layers.last() {
             match unlink(context, *layer, files)? {
                 Unlinked::Part => return Ok(Swept::Part),
-                Unlinked::All => went = true,
-                Unlinked::WasGone => {}
-            }
-            released.layers.pop();
+                Unlinked::All => released.layers.pop(),
+            };
         }
         let is_earlier =
             |other: &Released| other.dir == released.dir && other.generation < released.generation;
         if self.released.lock().iter().any(is_earlier) {
             return Ok(Swept::Later);
         }
-        if went {
-            let dir = context.layers_dir();
-            context.disk.sync_dir(&dir).map_err(|error| Error::io("sync", &dir, error))?;
-        }
+        // Whoever unlinked them: a process that was killed before it synced, or an earlier round that failed here.
+        let dir = context.layers_dir();
+        context.disk.sync_dir(&dir).map_err(|error| Error::io("sync", &dir, error))?;
         match released.deleted {
             true => manifests::discard(context, &released.dir, released.generation)?,
             false => manifests::forget_older(context, &released.dir, released.generation)?,
@@ -129,7 +125,6 @@ impl Store {
 enum Unlinked {
     All,
     Part,
-    WasGone,
 }
 
 /// Unlinks the files of a layer, and its directory.
@@ -137,7 +132,7 @@ fn unlink(context: &Context, layer: LayerId, files: &mut usize) -> Result<Unlink
     let dir = context.layer_dir(layer);
     let entries = match context.disk.list(&dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Unlinked::WasGone),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Unlinked::All),
         Err(error) => return Err(Error::io("list", &dir, error)),
     };
     for entry in entries {

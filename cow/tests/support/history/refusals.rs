@@ -161,6 +161,8 @@ impl History {
                 }
                 Err(error) => return Err(format!("reopening a poisoned volume: {error:?}")),
             };
+            // A crash on the way here might have decided otherwise about what was not flushed.
+            self.check_forks()?;
             let model = &mut self.model.volumes[volume];
             for (at, (sector, tag)) in model.sectors.iter_mut().zip(&tags).enumerate() {
                 let tag = tag.ok_or_else(|| format!("sector {at} holds garbage after a failed sync"))?;
