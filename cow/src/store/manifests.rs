@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::{
     context::Context,
     disk::Wait,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     format::frame::framed_bytes,
     image::import::remove_tree,
     layer::put,
@@ -37,7 +37,9 @@ pub(crate) fn create(
     // What cannot be taken back now is swept at the next opening, or is there then.
     let taken_back =
         remove_tree(context, &staged).or_else(|_| remove_tree(context, dir).and_then(|()| sync_parent()));
-    Err(Unreplaced { error, unsure: taken_back.is_err() })
+    // Where neither is there, nothing was made.
+    let unsure = taken_back.is_err_and(|left| left.kind() != Kind::NotFound);
+    Err(Unreplaced { error, unsure })
 }
 
 /// A manifest that was not put in its place.
