@@ -39,14 +39,26 @@ pub const KEYS: &[Key] = &[
         default: "\"iqn.2026-01.io.osvol\"",
         about: "First part of every target name; `:<volume>-<id>` follows",
     },
-    Key { path: "images.qemu_img", default: "\"qemu-img\"", about: "Program that reads qcow2 files" },
+    Key {
+        path: "images.qemu_img",
+        default: "\"qemu-img\"",
+        about: "Program that reads qcow2, vmdk, vhdx and dynamic vhd files",
+    },
     Key {
         path: "images.convert_time_max",
         default: "\"1h\"",
-        about: "Longest time that a check or a conversion of an image may take",
+        about: "Longest time that unpacking, checking and converting an image may take",
     },
-    Key { path: "images.size_max", default: "\"16TiB\"", about: "Largest disk that may be added" },
-    Key { path: "images.concurrent_max", default: "4", about: "How many images may be added at a time" },
+    Key {
+        path: "images.size_max",
+        default: "\"16TiB\"",
+        about: "Largest disk that may be added; what is unpacked ends there too",
+    },
+    Key {
+        path: "images.concurrent_max",
+        default: "4",
+        about: "How many images may be added at a time, and how many disks exported",
+    },
     Key {
         path: "scrub.automatic",
         default: "true",
