@@ -98,6 +98,8 @@ struct ImageEntry {
 struct SnapshotEntry {
     manifest: VolumeManifest,
     generation: u64,
+    /// Whether it is there is not known until the store is opened anew.
+    in_doubt: bool,
 }
 
 struct VolumeEntry {

@@ -207,7 +207,7 @@ fn snapshots(context: &Context, released: &mut Vec<Released>) -> Result<BTreeMap
         })?;
         let whose = (FrameKind::Snapshot, id.0);
         released.extend(release::told_by(context, whose, dir, &newest, Some(&manifest)));
-        snapshots.insert(id, SnapshotEntry { manifest, generation });
+        snapshots.insert(id, SnapshotEntry { manifest, generation, in_doubt: false });
     }
     Ok(snapshots)
 }
@@ -290,8 +290,17 @@ impl Catalogue {
         self.volume_names = manifests.map(|manifest| manifest.name.clone()).collect();
     }
 
-    /// Layers that some manifest names; `None` when a manifest cannot be read.
+    /// Whether it is known of every volume and snapshot what it is made of, and that it is there.
+    pub(super) fn is_certain(&self) -> bool {
+        self.volumes.values().all(|entry| entry.manifest.is_ok())
+            && !self.snapshots.values().any(|entry| entry.in_doubt)
+    }
+
+    /// Layers that some manifest names; `None` when a manifest cannot be read, or is in doubt.
     pub(super) fn layers_in_use(&self) -> Option<HashSet<LayerId>> {
+        if !self.is_certain() {
+            return None;
+        }
         let mut used = HashSet::new();
         for entry in self.volumes.values() {
             used.extend(entry.manifest.as_ref().ok()?.layers.iter().copied());

@@ -114,8 +114,8 @@ impl Store {
     /// Removes the manifests before this one, unless they tell why layers are going, or will have to go once all
     /// manifests can be read.
     pub(super) fn forget_older_manifests(&self, dir: &std::path::Path, generation: u64) {
-        let all_known = self.catalogue.lock().volumes.values().all(|entry| entry.manifest.is_ok());
-        if all_known && !self.released.lock().iter().any(|released| released.dir == dir) {
+        let is_certain = self.catalogue.lock().is_certain();
+        if is_certain && !self.released.lock().iter().any(|released| released.dir == dir) {
             // The newest one counts, whether or not older ones can be removed.
             drop(manifests::forget_older(&self.context, dir, generation));
         }

@@ -99,7 +99,8 @@ impl Store {
         let told = info(id, &manifest);
         // Where it may be there after all, its layers stay.
         if placed.as_ref().err().is_none_or(|failed| failed.unsure) {
-            self.catalogue.lock().snapshots.insert(id, SnapshotEntry { manifest, generation: 1 });
+            let in_doubt = placed.is_err();
+            self.catalogue.lock().snapshots.insert(id, SnapshotEntry { manifest, generation: 1, in_doubt });
         }
         placed?;
         Ok(told)
@@ -122,8 +123,11 @@ impl Store {
         let at = |number| Location { owner: id.0, number };
         let new = |number| manifest.pack(FrameKind::Snapshot, at(number));
         let old = |number| old.pack(FrameKind::Snapshot, at(number));
-        manifests::replace(&self.context, &dir, &mut entry.generation, &new, &old)
-            .map_err(|failed| failed.error)?;
+        let replaced = manifests::replace(&self.context, &dir, &mut entry.generation, &new, &old);
+        if let Err(failed) = replaced {
+            entry.in_doubt |= failed.unsure;
+            return Err(failed.error);
+        }
         let generation = entry.generation;
         catalogue.snapshots.remove(&id);
         let unused = catalogue.unused(&manifest.layers);

@@ -11,7 +11,7 @@ use super::{History, Outcome, Trouble};
 use crate::support::{
     check::{Wrong, read_tags},
     model::{End, Model, Pending, Presence},
-    tags::SECTOR,
+    tags::{SECTOR, Tag},
 };
 
 impl History {
@@ -161,20 +161,30 @@ impl History {
                 }
                 Err(error) => return Err(format!("reopening a poisoned volume: {error:?}")),
             };
-            // A crash on the way here might have decided otherwise about what was not flushed.
-            self.check_forks()?;
-            let model = &mut self.model.volumes[volume];
-            for (at, (sector, tag)) in model.sectors.iter_mut().zip(&tags).enumerate() {
-                let tag = tag.ok_or_else(|| format!("sector {at} holds garbage after a failed sync"))?;
-                if !sector.allows(tag, End::Cut) {
-                    return Err(format!("sector {at} holds {tag}, not {sector:?}, after a failed sync"));
-                }
-                sector.found(tag, End::Kill);
-            }
-            model.suspect = false;
-            model.groups.clear();
+            self.found_after_failed_sync(volume, &tags)?;
             self.handles.push((volume, open));
         }
+        Ok(())
+    }
+
+    /// What a volume that was opened anew after a failed sync holds: what was not flushed may be gone.
+    pub(super) fn found_after_failed_sync(
+        &mut self,
+        volume: usize,
+        tags: &[Option<Tag>],
+    ) -> Result<(), Wrong> {
+        // A crash on the way here might have decided otherwise about what was not flushed.
+        self.check_forks()?;
+        let model = &mut self.model.volumes[volume];
+        for (at, (sector, tag)) in model.sectors.iter_mut().zip(tags).enumerate() {
+            let tag = tag.ok_or_else(|| format!("sector {at} holds garbage after a failed sync"))?;
+            if !sector.allows(tag, End::Cut) {
+                return Err(format!("sector {at} holds {tag}, not {sector:?}, after a failed sync"));
+            }
+            sector.found(tag, End::Kill);
+        }
+        model.suspect = false;
+        model.groups.clear();
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use cow::{NewVolume, Volume};
 
 use super::{History, Outcome, Trouble};
 use crate::support::{
+    check::read_tags,
     model::{Pending, Presence, Volume as VolumeModel},
     tags::SECTOR,
 };
@@ -19,13 +20,18 @@ impl History {
         let store = self.store()?;
         let mut open = store.open_volume(id).map_err(|error| self.refused(error))?;
         if open.is_poisoned() && self.plan.fault_one_in > 0 {
-            // By a neighbour that shares a frozen layer with it.
+            // By a neighbour that shares a frozen layer with it, or by upkeep, while nobody here had it open.
             self.model.volumes[volume].suspect = true;
             drop(open);
             open = store
                 .close_volume(id)
                 .and_then(|()| store.open_volume(id))
                 .map_err(|error| self.refused(error))?;
+        }
+        if self.model.volumes[volume].suspect {
+            let sectors = self.model.volumes[volume].sectors.len();
+            let tags = read_tags(&open, 0, sectors).map_err(|error| self.refused(error))?;
+            self.found_after_failed_sync(volume, &tags)?;
         }
         self.handles.push((volume, open.clone()));
         Ok(open)
