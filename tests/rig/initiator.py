@@ -3,6 +3,7 @@
     session = Session(volume, "iqn.1993-08.org.debian:writer1")
     session.write(0, data, 512, done)         done(good) is called from serve()
     serve([session], seconds=0.01)            sends, receives, calls back
+    discover(portal, name)                    the targets that this initiator is told of
     session.dead                              the connection is gone; what was under way came back as not good
 
 The library itself (Debian: libiscsi7, which libiscsi-bin brings) is called through ctypes: no compiler is needed.
@@ -12,7 +13,7 @@ import ctypes
 import select
 import time
 
-NORMAL_SESSION = 2
+DISCOVERY_SESSION, NORMAL_SESSION = 1, 2
 GOOD = 0
 MOST_AT_ONCE = 64
 
@@ -25,6 +26,13 @@ class _Range(ctypes.Structure):
     """`struct unmap_list`."""
 
     _fields_ = [("lba", _u64), ("blocks", _u32)]
+
+
+class _Found(ctypes.Structure):
+    """`struct iscsi_discovery_address`."""
+
+
+_Found._fields_ = [("next", ctypes.POINTER(_Found)), ("target", ctypes.c_char_p), ("portals", _pointer)]
 
 
 def _declare(name, result, *arguments):
@@ -40,6 +48,12 @@ _set_kind = _declare("iscsi_set_session_type", _int, _pointer, _int)
 _set_timeout = _declare("iscsi_set_timeout", _int, _pointer, _int)
 _stay_away = _declare("iscsi_set_noautoreconnect", None, _pointer, _int)
 _connect = _declare("iscsi_full_connect_sync", _int, _pointer, ctypes.c_char_p, _int)
+_connect_only = _declare("iscsi_connect_sync", _int, _pointer, ctypes.c_char_p)
+_login = _declare("iscsi_login_sync", _int, _pointer)
+_discover = _declare("iscsi_discovery_sync", ctypes.POINTER(_Found), _pointer)
+_free_found = _declare("iscsi_free_discovery_data", None, _pointer, ctypes.POINTER(_Found))
+_prove = _declare("iscsi_set_initiator_username_pwd", _int, _pointer, ctypes.c_char_p, ctypes.c_char_p)
+_demand = _declare("iscsi_set_target_username_pwd", _int, _pointer, ctypes.c_char_p, ctypes.c_char_p)
 _disconnect = _declare("iscsi_disconnect", _int, _pointer)
 _logout = _declare("iscsi_logout_sync", _int, _pointer)
 _error = _declare("iscsi_get_error", ctypes.c_char_p, _pointer)
@@ -73,9 +87,9 @@ class Lost(Exception):
 
 
 class Session:
-    """A session of its own with one volume."""
+    """A session of its own with one volume. `chap` is (name, secret), `mutual` the same of the target."""
 
-    def __init__(self, volume, name, portal=None, seconds=30):
+    def __init__(self, volume, name, portal=None, seconds=30, chap=None, mutual=None):
         self.lun = volume.lun
         self.dead = False
         self.under_way = 0
@@ -84,6 +98,10 @@ class Session:
         _set_kind(self.context, NORMAL_SESSION)
         _set_timeout(self.context, seconds)
         _stay_away(self.context, 1)
+        if chap:
+            _prove(self.context, *(word.encode() for word in chap))
+        if mutual:
+            _demand(self.context, *(word.encode() for word in mutual))
         if _connect(self.context, (portal or volume.portals[0]).encode(), volume.lun):
             why = _error(self.context).decode(errors="replace")
             _destroy(self.context)
@@ -164,6 +182,29 @@ class Session:
             if self.dead or bad:
                 raise Lost(f"reading at {bad or at} failed: {self.error()}")
         return out
+
+
+def discover(portal, name, seconds=10):
+    """Names of the targets that an initiator is told of (SendTargets=All)."""
+    context = _create(name.encode())
+    try:
+        _set_kind(context, DISCOVERY_SESSION)
+        _set_timeout(context, seconds)
+        _stay_away(context, 1)
+        if _connect_only(context, portal.encode()) or _login(context):
+            raise Lost(f"{name}: discovery: {_error(context).decode(errors='replace')}")
+        found, names = _discover(context), []
+        at = found
+        while at:
+            names.append(at.contents.target.decode())
+            at = at.contents.next
+        if found:
+            _free_found(context, found)
+        _logout(context)
+        return sorted(names)
+    finally:
+        _disconnect(context)
+        _destroy(context)
 
 
 def serve(sessions, seconds):
