@@ -80,7 +80,7 @@ def inside(path, iqn, lun):
     )
     volume = Volume("console", iqn, int(lun), [f"{ADDRESS}:3260"])
     with tempfile.TemporaryDirectory(prefix="osvol-console-") as folder:
-        dnsmasq = Dnsmasq(folder, root_path(volume, volume.portals[0]), INITIATOR, MAC, 0)
+        dnsmasq = Dnsmasq(folder, root_path(volume, volume.portals[0], INITIATOR), MAC, 0)
         try:
             command = [QEMU, *COMMON, "-m", "1024", "-serial", "mon:stdio", "-fw_cfg", "name=opt/rig/stay,string=1"]
             command += firmware_arguments(os.environ.get("FIRMWARE", "bios"), folder)

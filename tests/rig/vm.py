@@ -158,9 +158,9 @@ def answer(hooks, words):
 
 
 class Dnsmasq:
-    """DHCP on the namespace's bridge, handing out the root-path as a data centre would."""
+    """DHCP on the namespace's bridge, handing out the root-path as a data centre would, or the address of a boot script."""
 
-    def __init__(self, folder, root_path, initiator, mac, index):
+    def __init__(self, folder, boot, mac, index):
         # iPXE waits 15 s for an IPv6 router unless one answers: so one does.
         options = []
         if subprocess.run(["ip", "-6", "addr", "replace", "fd00:0:0:52::1/64", "dev", "br0", "nodad"], check=False).returncode == 0:
@@ -171,8 +171,7 @@ class Dnsmasq:
                 "--no-ping", "--dhcp-no-override", f"--log-facility={folder}/dnsmasq.log",
                 f"--dhcp-range={NETWORK}.100,{NETWORK}.199,12h", f"--dhcp-host={mac},{NETWORK}.{100 + index}",
                 f"--dhcp-option=3,{ADDRESS}",
-                f"--dhcp-option=17,{root_path}",
-                f"--dhcp-option=203,{initiator}",  # iPXE's own option: the initiator's name
+                *boot,
                 *options,
             ],
             env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin"),
@@ -184,10 +183,16 @@ class Dnsmasq:
         self.process.wait(10)
 
 
-def root_path(volume, portal):
-    """The DHCP root-path of a volume (RFC 4173); its LUN is hexadecimal."""
+def root_path(volume, portal, initiator):
+    """dnsmasq's options for the DHCP root-path of a volume (RFC 4173; its LUN is hexadecimal), and iPXE's own for the
+    initiator's name."""
     host, port = portal.rsplit(":", 1)
-    return f"iscsi:{host}::{port}:{volume.lun:x}:{volume.iqn}"
+    return [f"--dhcp-option=17,iscsi:{host}::{port}:{volume.lun:x}:{volume.iqn}", f"--dhcp-option=203,{initiator}"]
+
+
+def boot_script(url):
+    """dnsmasq's options for an iPXE script that the machine fetches by HTTP; iPXE puts its MAC address for `${mac}`."""
+    return [f"--dhcp-boot={url}"]
 
 
 def firmware_arguments(firmware, folder):
@@ -205,7 +210,7 @@ def firmware_arguments(firmware, folder):
 
 def disk_arguments(way, volume, portal, initiator, index, mac):
     """How the machine reaches its volume: the NIC's iPXE, or QEMU's own iSCSI driver."""
-    if way == "ipxe":
+    if way in ("ipxe", "script"):
         return [
             "-netdev", f"tap,id=n0,ifname=tap{index},script=no,downscript=no",
             "-device", f"virtio-net-pci,netdev=n0,mac={mac},bootindex=1",
@@ -218,16 +223,24 @@ def disk_arguments(way, volume, portal, initiator, index, mac):
     ]  # fmt: skip
 
 
+def mac_of(index):
+    """The MAC address of the machine on that tap."""
+    return f"52:54:00:12:35:{16 + index:02x}"
+
+
 def boot_machine(
-    volume, on_line, firmware="bios", way="ipxe", script=None, hooks=None, limit=300, index=0, tiny=True, initiator=None, stay=False
+    volume, on_line, firmware="bios", way="ipxe", script=None, hooks=None, limit=300, index=0, tiny=True, initiator=None, stay=False,
+    boot_url=None,
 ):
     """Boots a machine without a disk; returns what its BOOT-OK line says, as a dict of texts.
 
-    With `stay` the machine stays up after that line and is done at its login prompt.
+    With `stay` the machine stays up after that line and is done at its login prompt. With `boot_url` it knows nothing
+    but where its boot script is; `volume` may be None then.
     """
-    portal = volume.portals[0]
+    way = "script" if boot_url else way
+    portal = volume and volume.portals[0]
     initiator = initiator or f"iqn.1993-08.org.debian:boot{index}"
-    mac = f"52:54:00:12:35:{16 + index:02x}"
+    mac = mac_of(index)
     with tempfile.TemporaryDirectory(prefix="osvol-boot-") as folder:
         command = [QEMU, *COMMON, "-m", "768", "-serial", "stdio", *firmware_arguments(firmware, folder)]
         command += disk_arguments(way, volume, portal, initiator, index, mac)
@@ -235,7 +248,8 @@ def boot_machine(
         for name, value in wishes.items():
             if value:
                 command += ["-fw_cfg", f"name=opt/rig/{name},{value}"]
-        dnsmasq = Dnsmasq(folder, root_path(volume, portal), initiator, mac, index) if way == "ipxe" else None
+        boot = {"ipxe": lambda: root_path(volume, portal, initiator), "script": lambda: boot_script(boot_url)}.get(way)
+        dnsmasq = Dnsmasq(folder, boot(), mac, index) if boot else None
         qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
             console = Console(on_line, hooks or {})
