@@ -1,11 +1,11 @@
 //! The golden image as a resource.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::{Health, Name};
 
 /// A golden image (`/rest/golden-images/{id}`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GoldenImage {
     /// `GoldenImage`.
@@ -58,7 +58,7 @@ impl GoldenImage {
 
 /// What `POST /rest/golden-images` takes as JSON: a golden image captured from a volume, which may be in use, or from
 /// one of its snapshots.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewGoldenImage {
     /// Ignored; clients send `GoldenImage`.
@@ -70,7 +70,7 @@ pub struct NewGoldenImage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Must not be false: what is not captured is uploaded. Clients send the text `true`.
-    #[serde(default = "yes", deserialize_with = "flag")]
+    #[serde(default = "yes", deserialize_with = "crate::truth::flag")]
     pub image_capture: bool,
     /// The volume, by path, id or name.
     #[serde(default, rename = "osVolumeURI", alias = "osVolumeUri", skip_serializing_if = "Option::is_none")]
@@ -85,22 +85,6 @@ pub struct NewGoldenImage {
 
 fn yes() -> bool {
     true
-}
-
-/// A truth value, or its name in any case.
-fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Flag {
-        Bool(bool),
-        Text(String),
-    }
-    match Flag::deserialize(deserializer)? {
-        Flag::Bool(flag) => Ok(flag),
-        Flag::Text(text) if text.eq_ignore_ascii_case("true") => Ok(true),
-        Flag::Text(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-        Flag::Text(text) => Err(serde::de::Error::custom(format!("{text:?} is neither true nor false"))),
-    }
 }
 
 #[cfg(test)]

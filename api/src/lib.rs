@@ -14,7 +14,9 @@ mod scrub;
 mod snapshot;
 mod status;
 mod time;
+pub mod truth;
 pub mod upload;
+mod user;
 mod volume;
 
 pub use format::{BadFormat, ImageFormat};
@@ -27,6 +29,7 @@ pub use scrub::{Finding, Scrub, ScrubPass, ScrubResult, ScrubState};
 pub use snapshot::{NewSnapshot, Snapshot};
 pub use status::{Capacity, DaemonStatus, SpaceLevel, VersionRange};
 pub use time::iso8601;
+pub use user::{BadRole, Role};
 pub use volume::{NewOsVolume, OsVolume, OsVolumeChange, Portal, SessionSummary, SizeSpec, VolumeStorage};
 
 /// Path of the collection of golden images.
@@ -41,11 +44,21 @@ pub const STATUS: &str = "/rest/osvol/status";
 pub const SCRUB: &str = "/rest/osvol/scrub";
 /// Path that tells which API versions are spoken.
 pub const VERSION: &str = "/rest/version";
+/// Path of the login sessions.
+pub const LOGIN_SESSIONS: &str = "/rest/login-sessions";
+/// Path of the collection of users.
+pub const USERS: &str = "/rest/users";
+/// Path of the collection of tasks.
+pub const TASKS: &str = "/rest/tasks";
+/// Path of the changes, as they happen.
+pub const EVENTS: &str = "/rest/osvol/events";
+/// Path of the OpenAPI document.
+pub const OPENAPI: &str = "/rest/osvol/openapi.json";
 /// Media type of a stream of JSON values, one a line: progress, then the result.
 pub const NDJSON: &str = "application/x-ndjson";
 
 /// Health of a resource, as OneView words it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub enum Health {
     /// Works.
     OK,

@@ -73,6 +73,22 @@ impl Name {
     }
 }
 
+impl schemars::JsonSchema for Name {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Name".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "Letters, digits, '.', '_' and '-', the first a letter or a digit; no 32 hexadecimal digits",
+            "type": "string",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$",
+            "minLength": 1,
+            "maxLength": NAME_BYTES_MAX
+        })
+    }
+}
+
 fn is_allowed(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-')
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{GoldenImage, Refusal};
 
 /// What an import is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {
     /// The client sends the file.
@@ -40,7 +40,7 @@ impl std::fmt::Display for Phase {
 }
 
 /// One line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Progress {
     /// Work goes on.

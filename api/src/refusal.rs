@@ -3,14 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 /// The kind of a refusal; each has one HTTP status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// A value is malformed or out of range.
     InvalidValue,
     /// The request as such cannot be understood: not JSON, an unknown field, a query that does not parse.
     MalformedRequest,
-    /// The peer of the socket may not do this.
+    /// Nobody is logged in.
+    NotAuthenticated,
+    /// Whoever asks may not do this.
     NotAuthorized,
     /// No such resource.
     NotFound,
@@ -20,6 +22,16 @@ pub enum Code {
     NameExists,
     /// Something uses the resource.
     InUse,
+    /// The resource cannot be changed, only copied.
+    ReadOnly,
+    /// Something is being done with the resource.
+    Busy,
+    /// It would lose data: the impact says what, and how to go on.
+    ConfirmationRequired,
+    /// The resource is not any more what the client had read.
+    Stale,
+    /// Too many requests of this kind.
+    TooMany,
     /// The request's body is larger than the limit.
     TooLarge,
     /// The uploaded image is damaged, truncated or of a kind that is refused.
@@ -47,12 +59,15 @@ impl Code {
     pub fn http_status(self) -> u16 {
         match self {
             Self::InvalidValue | Self::MalformedRequest => 400,
+            Self::NotAuthenticated => 401,
             Self::NotAuthorized => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
-            Self::NameExists | Self::InUse => 409,
+            Self::NameExists | Self::InUse | Self::ReadOnly | Self::Busy | Self::ConfirmationRequired => 409,
+            Self::Stale => 412,
             Self::TooLarge => 413,
             Self::BadImage => 422,
+            Self::TooMany => 429,
             Self::Internal | Self::Corrupt | Self::Unknown => 500,
             Self::MissingTool => 501,
             Self::Stopping => 503,
@@ -63,7 +78,7 @@ impl Code {
 }
 
 /// A refusal: what was wrong, where, and what to do. The field names are Image Streamer's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[error("{message}")]
 pub struct Refusal {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// `GET /rest/osvol/scrub`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scrub {
     /// Whether a pass runs.
@@ -33,7 +33,7 @@ pub struct Scrub {
 }
 
 /// Whether a pass runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum ScrubState {
     /// It does.
     Running,
@@ -47,7 +47,7 @@ pub enum ScrubState {
 }
 
 /// One pass over the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScrubPass {
     /// When it began.
@@ -68,7 +68,7 @@ pub struct ScrubPass {
 }
 
 /// What became of a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum ScrubResult {
     /// It runs.
     Running,
@@ -84,7 +84,7 @@ pub enum ScrubResult {
 }
 
 /// A place whose bytes are not what was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// Category of what is damaged: `golden-images`, `os-volumes` or `os-volume-snapshots`.

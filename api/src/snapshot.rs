@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Health, Name};
 
 /// A snapshot (`/rest/os-volumes/{id}/snapshots/{id}`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
     /// `OsVolumeSnapshot`.
@@ -42,7 +42,7 @@ impl Snapshot {
 }
 
 /// What `POST /rest/os-volumes/{id}/snapshots` takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewSnapshot {
     /// The name, unique among the snapshots of the volume.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Health, Portal, Scrub};
 
 /// `GET /rest/osvol/status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DaemonStatus {
     /// `osvold`'s version.
@@ -43,7 +43,7 @@ pub struct DaemonStatus {
 }
 
 /// The file system under the store, and who takes how much of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Capacity {
     /// Its size.
@@ -71,7 +71,9 @@ pub struct Capacity {
 }
 
 /// How full a store, or the quota of a volume, is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub enum SpaceLevel {
     /// There is room.
     #[default]
@@ -100,7 +102,7 @@ impl std::fmt::Display for SpaceLevel {
 }
 
 /// `GET /rest/version`: the range of API versions that is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionRange {
     /// Oldest.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::{Health, Name, SpaceLevel};
 
 /// An OS volume (`/rest/os-volumes/{id}`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OsVolume {
     /// `OeVolume`.
@@ -80,7 +80,7 @@ impl OsVolume {
 }
 
 /// An address that initiators connect to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Portal {
     /// IPv4 or IPv6 address.
@@ -101,7 +101,7 @@ impl Portal {
 }
 
 /// One initiator that is logged in to a volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionSummary {
     /// iSCSI name of the initiator.
@@ -112,7 +112,7 @@ pub struct SessionSummary {
 }
 
 /// What `POST /rest/os-volumes` takes: a volume made directly, outside any profile.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewOsVolume {
     /// Ignored; clients send `OeVolume`.
@@ -137,7 +137,7 @@ pub struct NewOsVolume {
 }
 
 /// What `PATCH /rest/os-volumes/{id}` takes (RFC 7396): what is not named stays as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OsVolumeChange {
     /// New size in bytes, at least the present one.
@@ -145,9 +145,11 @@ pub struct OsVolumeChange {
     pub size: Option<SizeSpec>,
     /// Most bytes that its own data may take; `null` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "named")]
+    #[schemars(with = "Option<SizeSpec>")]
     pub quota_bytes: Option<Option<SizeSpec>>,
     /// Bytes of the store that it is sure to get; `null` for none.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "named")]
+    #[schemars(with = "Option<SizeSpec>")]
     pub reserve_bytes: Option<Option<SizeSpec>>,
 }
 
@@ -179,8 +181,23 @@ impl<'de> Deserialize<'de> for SizeSpec {
     }
 }
 
+impl schemars::JsonSchema for SizeSpec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SizeSpec".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A size in bytes, as a number or as a string of digits",
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "pattern": "^[0-9]+$"
+        })
+    }
+}
+
 /// `GET /rest/os-volumes/{id}/storage`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeStorage {
     /// Name of the volume.

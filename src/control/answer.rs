@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::conventions;
+
 /// What every handler gives.
 pub(super) type Answer = Result<Response, Refused>;
 
@@ -50,7 +52,14 @@ impl IntoResponse for Refused {
 /// A value as the body.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
-        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Ok(body) => {
+            let e_tag = if status.is_success() { conventions::e_tag_of(&body) } else { None };
+            let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+            if let Some(e_tag) = e_tag {
+                response.headers_mut().insert(header::ETAG, e_tag);
+            }
+            response
+        }
         Err(error) => {
             tracing::error!("an answer cannot be written as JSON: {error}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

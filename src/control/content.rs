@@ -9,9 +9,26 @@ use axum::response::IntoResponse;
 use cow::Subject;
 
 use super::answer::Answer;
+use super::endpoint::{Access, Endpoint, get};
 use super::images::text;
 use super::state::Control;
 use crate::images::BodyFraming;
+
+/// A disk has the secrets of the machine that ran from it: whoever only looks does not get it.
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    use Access::{EditArtifacts, EditProfiles};
+    let disk = |endpoint: Endpoint| {
+        endpoint.answers_media("application/octet-stream").answers_media(upload::MEDIA_TYPE)
+    };
+    let image = "The disk of a golden image";
+    let snapshot = "/rest/os-volumes/{id}/snapshots/{snapshot}/content";
+    vec![
+        disk(get("/rest/golden-images/{id}/content", EditArtifacts, image, of_image)),
+        disk(get("/rest/golden-images/download/{id}", EditArtifacts, image, of_image)),
+        disk(get("/rest/os-volumes/{id}/content", EditProfiles, "The disk of an OS volume", of_volume)),
+        disk(get(snapshot, EditProfiles, "The disk of a snapshot", of_snapshot)),
+    ]
+}
 
 pub(super) async fn of_image(
     State(control): State<Arc<Control>>,

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::answer::{Answer, Refused, json};
+use super::endpoint::{Access, Endpoint, delete, get, post};
 use super::state::Control;
 use super::{refusals, resources};
 use crate::images::{AddImage, BodyFraming, Step};
@@ -23,6 +24,29 @@ use crate::images::{AddImage, BodyFraming, Step};
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// So many silent intervals are followed by a line that only shows that the client is still there.
 const SILENT_INTERVALS_MAX: u32 = 10;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    use Access::{EditArtifacts, View};
+    vec![
+        get(api::GOLDEN_IMAGES, View, "Golden images", list)
+            .paged()
+            .answers::<api::Collection<GoldenImage>>(),
+        post(
+            api::GOLDEN_IMAGES,
+            EditArtifacts,
+            "Adds a golden image: uploads a file, or captures a volume",
+            add,
+        )
+        .query("name", "Name of an image that is uploaded")
+        .query("format", "Format of the file; by its content if not given")
+        .takes::<api::NewGoldenImage>()
+        .takes_media("application/octet-stream")
+        .takes_media(upload::MEDIA_TYPE)
+        .creates::<GoldenImage>(),
+        get("/rest/golden-images/{id}", View, "A golden image", show).answers::<GoldenImage>(),
+        delete("/rest/golden-images/{id}", EditArtifacts, "Removes a golden image that nothing uses", remove),
+    ]
+}
 
 impl Control {
     async fn images(&self) -> Result<Vec<ImageInfo>, Refusal> {

@@ -3,9 +3,13 @@
 //! A request goes `peer` (may this process ask at all?) → `routes` → `images`, `volumes`, `snapshots`, `scrub` or `status` (decide and do)
 //! → `resources` (what the store knows, as JSON). Every refusal is an [`api::Refusal`].
 
+mod actor;
 mod answer;
+mod auth;
 mod captures;
 mod content;
+mod conventions;
+mod endpoint;
 mod exports;
 mod images;
 mod known;

@@ -1,6 +1,9 @@
-//! Who may ask: the credentials that the kernel attests for the other end of the socket (unix(7), SO_PEERCRED).
+//! Who is at the other end of the Unix socket: the credentials that the kernel attests (unix(7), SO_PEERCRED).
+//!
+//! Root, the daemon's own user and the members of a configured group are administrators. Others look, or may do
+//! nothing at all, as configured.
 
-use api::{Code, Refusal};
+use api::{Code, Refusal, Role};
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request};
 use axum::middleware::Next;
@@ -8,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
 use tokio::net::UnixListener;
 
+use super::actor::Actor;
 use super::answer::Refused;
 
 /// The process at the other end.
@@ -23,21 +27,25 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     }
 }
 
-/// Root and the daemon's own user may do everything; nobody else may do anything.
-pub(super) async fn authorize(
+/// Gives a request its actor, or refuses whoever may do nothing.
+pub(super) async fn identify(
     ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let own = rustix::process::geteuid().as_raw();
-    match may_do_everything(peer.uid, own) {
-        true => next.run(request).await,
-        false => Refused(refusal(peer.uid, own)).into_response(),
+    match actor(peer.uid, own) {
+        Some(actor) => {
+            request.extensions_mut().insert(actor);
+            next.run(request).await
+        }
+        None => Refused(refusal(peer.uid, own)).into_response(),
     }
 }
 
-fn may_do_everything(uid: Option<u32>, own: u32) -> bool {
-    uid.is_some_and(|uid| uid == 0 || uid == own)
+fn actor(uid: Option<u32>, own: u32) -> Option<Actor> {
+    let uid = uid.filter(|uid| *uid == 0 || *uid == own)?;
+    Some(Actor::at_socket(uid, vec![Role::InfrastructureAdministrator]))
 }
 
 fn refusal(uid: Option<u32>, own: u32) -> Refusal {
@@ -53,10 +61,10 @@ mod tests {
 
     #[test]
     fn root_and_the_own_user_may_and_nobody_else() {
-        assert!(may_do_everything(Some(0), 990));
-        assert!(may_do_everything(Some(990), 990));
-        assert!(!may_do_everything(Some(1000), 990));
-        assert!(!may_do_everything(Some(1000), 0));
-        assert!(!may_do_everything(None, 0));
+        assert!(actor(Some(0), 990).is_some());
+        assert!(actor(Some(990), 990).is_some());
+        assert!(actor(Some(1000), 990).is_none());
+        assert!(actor(Some(1000), 0).is_none());
+        assert!(actor(None, 0).is_none());
     }
 }

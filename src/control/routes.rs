@@ -1,4 +1,4 @@
-//! Paths and methods.
+//! The table of endpoints, and the router that is made of it.
 
 use std::sync::Arc;
 
@@ -7,40 +7,41 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::middleware;
-use axum::routing::{get, post};
 
 use super::answer::Refused;
+use super::endpoint::Endpoint;
 use super::state::Control;
-use super::{content, images, peer, scrub, snapshots, status, volumes};
+use super::{content, conventions, images, scrub, snapshots, status, volumes};
 
 /// Largest body that is read into memory. Uploads are streamed and have a limit of their own.
-const BODY_BYTES_MAX: usize = 64 << 10;
+const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// All of the API.
+/// Every endpoint there is, room by room.
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let rooms = [
+        status::endpoints(),
+        scrub::endpoints(),
+        images::endpoints(),
+        volumes::endpoints(),
+        snapshots::endpoints(),
+        content::endpoints(),
+    ];
+    rooms.into_iter().flatten().collect()
+}
+
+/// All of the API. Whoever serves it must give each request its actor: `ControlSocket` and the TLS listener do.
 pub fn router(control: Arc<Control>) -> Router {
-    Router::new()
-        .route(api::VERSION, get(status::version))
-        .route(api::STATUS, get(status::status))
-        .route(api::SCRUB, get(scrub::show))
-        .route("/rest/osvol/scrub/start", post(scrub::start))
-        .route("/rest/osvol/scrub/stop", post(scrub::stop))
-        .route(api::GOLDEN_IMAGES, get(images::list).post(images::add))
-        .route("/rest/golden-images/{id}", get(images::show).delete(images::remove))
-        .route("/rest/golden-images/{id}/content", get(content::of_image))
-        .route("/rest/golden-images/download/{id}", get(content::of_image))
-        .route(api::OS_VOLUMES, get(volumes::list).post(volumes::create))
-        .route("/rest/os-volumes/{id}", get(volumes::show).patch(volumes::change).delete(volumes::remove))
-        .route("/rest/os-volumes/{id}/content", get(content::of_volume))
-        .route("/rest/os-volumes/{id}/snapshots/{snapshot}/content", get(content::of_snapshot))
-        .route("/rest/os-volumes/{id}/storage", get(volumes::storage))
-        .route("/rest/os-volumes/{id}/snapshots", get(snapshots::list).post(snapshots::create))
-        .route("/rest/os-volumes/{id}/snapshots/{snapshot}", get(snapshots::show).delete(snapshots::remove))
-        .route("/rest/os-volumes/{id}/snapshots/{snapshot}/rollback", post(snapshots::roll_back))
-        .route(api::SNAPSHOTS, get(snapshots::list_all))
+    let table = endpoints();
+    let paths = table.iter().flat_map(|endpoint| {
+        let also = endpoint.also.map(|path| (path, endpoint.route()));
+        std::iter::once((endpoint.path, endpoint.route())).chain(also)
+    });
+    paths
+        .fold(Router::new(), |router, (path, route)| router.route(path, route))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(peer::authorize))
+        .layer(middleware::from_fn(conventions::keep))
         .with_state(control)
 }
 
@@ -50,4 +51,35 @@ async fn no_such_path(uri: Uri) -> Refused {
 
 async fn no_such_method(method: Method, uri: Uri) -> Refused {
     Refused(Refusal::new(Code::MethodNotAllowed, format!("{} cannot be asked for {method}", uri.path())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_endpoint_is_in_the_table_twice_and_each_has_a_sentence() {
+        let mut seen = HashSet::new();
+        for endpoint in endpoints() {
+            for path in std::iter::once(endpoint.path).chain(endpoint.also) {
+                assert!(seen.insert((endpoint.method.clone(), path)), "{} {path}", endpoint.method);
+            }
+            let sentence = endpoint.sentence;
+            assert!(sentence.starts_with(char::is_uppercase) && !sentence.ends_with('.'), "{sentence:?}");
+        }
+    }
+
+    #[test]
+    fn what_changes_something_is_never_open_to_those_who_only_look() {
+        use super::super::endpoint::Access;
+        for endpoint in endpoints() {
+            let looks = matches!(endpoint.access, Access::Open | Access::View);
+            let changes = endpoint.method != Method::GET;
+            let exempt = endpoint.path.starts_with(api::LOGIN_SESSIONS)
+                || endpoint.path.starts_with("/rest/plan-scripts/differences");
+            assert!(!(looks && changes) || exempt, "{} {}", endpoint.method, endpoint.path);
+        }
+    }
 }

@@ -7,9 +7,20 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::answer::{Answer, json};
+use super::endpoint::{Access, Endpoint, get, post};
 use super::refusals;
 use super::state::Control;
 use crate::service::Scrubber;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    use Access::{Administer, View};
+    vec![
+        get(api::SCRUB, View, "How the scrub stands", show).answers::<api::Scrub>(),
+        post("/rest/osvol/scrub/start", Administer, "Begins a pass of the scrub", start)
+            .answers::<api::Scrub>(),
+        post("/rest/osvol/scrub/stop", Administer, "Stops the pass that runs", stop).answers::<api::Scrub>(),
+    ]
+}
 
 impl Control {
     /// Asks the scrub on a thread that may wait for it.

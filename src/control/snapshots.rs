@@ -12,11 +12,37 @@ use axum::response::IntoResponse;
 use cow::{SnapshotId, SnapshotInfo, VolumeId, VolumeInfo};
 
 use super::answer::{Answer, json, parse};
+use super::endpoint::{Access, Endpoint, delete, get, post};
 use super::exports::Withdrawal;
 use super::refusals;
 use super::state::Control;
 use super::volumes::{ForceQuery, in_use};
 use crate::service::Scrubber;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    use Access::{EditProfiles, View};
+    const ALL: &str = "/rest/os-volumes/{id}/snapshots";
+    const ONE: &str = "/rest/os-volumes/{id}/snapshots/{snapshot}";
+    vec![
+        get(ALL, View, "Snapshots of an OS volume", list).paged().answers::<api::Collection<Snapshot>>(),
+        post(ALL, EditProfiles, "Takes a snapshot of an OS volume", create)
+            .takes::<NewSnapshot>()
+            .creates::<Snapshot>(),
+        get(ONE, View, "A snapshot", show).answers::<Snapshot>(),
+        delete(ONE, EditProfiles, "Removes a snapshot", remove),
+        post(
+            "/rest/os-volumes/{id}/snapshots/{snapshot}/rollback",
+            EditProfiles,
+            "Takes a volume back",
+            roll_back,
+        )
+        .query("force", "True: also while initiators are logged in")
+        .answers::<api::OsVolume>(),
+        get(api::SNAPSHOTS, View, "Snapshots of all OS volumes", list_all)
+            .paged()
+            .answers::<api::Collection<Snapshot>>(),
+    ]
+}
 
 impl Control {
     /// Snapshots of one volume, by time.

@@ -11,7 +11,7 @@ use axum::Router;
 use rustix::fs::Mode;
 use tokio::net::UnixListener;
 
-use super::peer::Peer;
+use super::peer::{self, Peer};
 
 /// The control socket, listening. The file goes with it.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ impl ControlSocket {
         router: Router,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
+        let router = router.layer(axum::middleware::from_fn(peer::identify));
         let service = router.into_make_service_with_connect_info::<Peer>();
         let file = self.file;
         let stop = async move {

@@ -11,12 +11,21 @@ use cow::Level;
 use cow::limits::{HIGH_PERCENT, SOFT_PERCENT};
 
 use super::answer::{Answer, json};
+use super::endpoint::{Access, Endpoint, get};
 use super::state::Control;
 use super::{refusals, resources};
 use crate::service::{Scrubber, data_bytes_left};
 
 /// Versions that Image Streamer's clients ask for.
-const VERSIONS: VersionRange = VersionRange { minimum_version: 300, current_version: 2020 };
+pub(super) const VERSIONS: VersionRange = VersionRange { minimum_version: 120, current_version: 2020 };
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        get(api::VERSION, Access::Open, "Which versions of the API are spoken", version)
+            .answers::<VersionRange>(),
+        get(api::STATUS, Access::View, "How the daemon and its store are", status).answers::<DaemonStatus>(),
+    ]
+}
 
 /// What there is to worry about.
 #[derive(Debug, Clone, Copy, Default)]

@@ -15,6 +15,7 @@ use cow::{ImageId, NewVolume, SnapshotId, VolumeId, VolumeInfo};
 use serde::Deserialize;
 
 use super::answer::{Answer, json, parse};
+use super::endpoint::{Access, Endpoint, delete, get, patch, post};
 use super::exports::Withdrawal;
 use super::known::KnownImage;
 use super::state::Control;
@@ -23,6 +24,29 @@ use super::{refusals, resources, snapshots};
 /// Longest wait for a volume that was withdrawn to be let go of.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(10);
 const RELEASE_ASK_EVERY: Duration = Duration::from_millis(5);
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    use Access::{EditProfiles, View};
+    vec![
+        get(api::OS_VOLUMES, View, "OS volumes", list).paged().answers::<api::Collection<OsVolume>>(),
+        post(api::OS_VOLUMES, EditProfiles, "Makes an OS volume outside any profile", create)
+            .takes::<NewOsVolume>()
+            .creates::<OsVolume>(),
+        get("/rest/os-volumes/{id}", View, "An OS volume", show).answers::<OsVolume>(),
+        patch(
+            "/rest/os-volumes/{id}",
+            EditProfiles,
+            "Changes size, quota or reserve of an OS volume",
+            change,
+        )
+        .takes::<OsVolumeChange>()
+        .answers::<OsVolume>(),
+        delete("/rest/os-volumes/{id}", EditProfiles, "Removes an OS volume", remove)
+            .query("force", "True: also while initiators are logged in"),
+        get("/rest/os-volumes/{id}/storage", View, "What an OS volume takes in the store", storage)
+            .answers::<VolumeStorage>(),
+    ]
+}
 
 impl Control {
     /// A volume by path, id or name.
