@@ -1,4 +1,5 @@
 //! The daemon: the only place with sockets, clocks and signals.
+pub mod catalog;
 pub mod control;
 pub mod daemon;
 pub mod exports;

@@ -1,0 +1,184 @@
+//! The catalog: everything that the store does not know. Plans, servers, profiles, users, tasks.
+//!
+//! ```text
+//!   <store>/catalog/catalog.sqlite     one connection that writes, one that reads (WAL: neither waits for the other)
+//!   read(|tx| …)   a snapshot          write(|tx| …)   one transaction: all of it durable (synchronous FULL), or nothing
+//! ```
+//! Each kind of resource is a file of plain functions over [`Tx`]. What is in use is said by foreign keys as well as by
+//! these functions, so that neither a slip here nor a hand in the file leaves a plan without its script.
+//!
+//! A catalog that cannot be trusted (a damaged file, broken references) is read as far as that goes and not written:
+//! volumes go on being served, and whoever wants a change is told what is wrong.
+
+mod envelope;
+mod error;
+mod find;
+pub mod holds;
+mod kind;
+mod open;
+mod schema;
+pub mod tasks;
+
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::broadcast;
+
+pub use envelope::{Envelope, NAME_CHARS_MAX, bad_column, check_name, json, uuid, uuid_or_null};
+pub use error::{Error, Result, Use};
+pub use find::{id_of, not_found};
+pub use kind::Kind;
+
+/// Changes that a listener may be behind before it misses some.
+const CHANGES_KEPT: usize = 1024;
+
+/// The catalog, open.
+pub struct Catalog {
+    directory: PathBuf,
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+    changes: broadcast::Sender<Change>,
+    /// Why it is not written.
+    damage: Mutex<Vec<String>>,
+}
+
+/// A change that is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Of what.
+    pub kind: Kind,
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What happened to it.
+    pub changed: Changed,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// What happened to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// It is new.
+    Created,
+    /// It is different.
+    Updated,
+    /// It is gone.
+    Deleted,
+}
+
+/// A transaction. Everything that rusqlite's connection can do, it can.
+pub struct Tx<'a> {
+    transaction: Transaction<'a>,
+    now_ms: u64,
+    changes: RefCell<Vec<Change>>,
+}
+
+impl Deref for Tx<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.transaction
+    }
+}
+
+impl Tx<'_> {
+    /// When the transaction began, in milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// Notes a change, told to listeners once it is durable.
+    pub fn changed(&self, kind: Kind, id: impl ToString, name: &str, changed: Changed) {
+        let change = Change { kind, id: id.to_string(), name: name.to_owned(), changed, at_ms: self.now_ms };
+        self.changes.borrow_mut().push(change);
+    }
+}
+
+impl Catalog {
+    /// Opens the catalog in a directory, makes it if there is none, and brings it to the newest version. Damage is
+    /// remembered, not fatal: see [`Catalog::damage`].
+    ///
+    /// # Errors
+    /// When there is no way to read it, or when it is a newer osvold's.
+    pub fn open(directory: &Path) -> Result<Arc<Self>> {
+        let opened = open::open(directory)?;
+        let (changes, _) = broadcast::channel(CHANGES_KEPT);
+        Ok(Arc::new(Self {
+            directory: directory.to_owned(),
+            writer: Mutex::new(opened.writer),
+            reader: Mutex::new(opened.reader),
+            changes,
+            damage: Mutex::new(opened.damage),
+        }))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Reads, all from one moment. May wait for the disk.
+    ///
+    /// # Errors
+    /// Those of `read`, and the database's.
+    pub fn read<T>(&self, read: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+        let mut connection = self.reader.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+        read(&Tx { transaction, now_ms: now_ms(), changes: RefCell::default() })
+    }
+
+    /// Writes: everything, durably, or with an error nothing. May wait for the disk.
+    ///
+    /// # Errors
+    /// Those of `write`, the database's, and [`Error::Damaged`].
+    pub fn write<T>(&self, write: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+        if let Some(first) = self.damage.lock().first() {
+            return Err(Error::Damaged(first.clone()));
+        }
+        let mut connection = self.writer.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = Tx { transaction, now_ms: now_ms(), changes: RefCell::default() };
+        let value = write(&tx)?;
+        let Tx { transaction, changes, .. } = tx;
+        transaction.commit()?;
+        for change in changes.into_inner() {
+            // Nobody may be listening.
+            let _ = self.changes.send(change);
+        }
+        Ok(value)
+    }
+
+    /// Hears of every change from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// What is wrong with the catalog; nothing is written while there is anything.
+    #[must_use]
+    pub fn damage(&self) -> Vec<String> {
+        self.damage.lock().clone()
+    }
+
+    /// Notes something that is wrong with the catalog.
+    pub fn mark_damaged(&self, what: impl Into<String>) {
+        self.damage.lock().push(what.into());
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
