@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Health, Name};
+use crate::{ArtifactReference, Health, Title, lenient};
 
 /// A golden image (`/rest/golden-images/{id}`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -17,8 +17,11 @@ pub struct GoldenImage {
     pub id: String,
     /// Path of this resource.
     pub uri: String,
-    /// The name, unique among golden images.
+    /// The name, unique among golden images without regard to case.
     pub name: String,
+    /// What it is for, in words.
+    #[serde(default)]
+    pub description: String,
     /// Health.
     pub status: Health,
     /// What stands behind a health that is not OK.
@@ -28,7 +31,7 @@ pub struct GoldenImage {
     pub state: String,
     /// When it was added.
     pub created: String,
-    /// The same: a golden image never changes.
+    /// When its name or description was last edited. Its content never changes.
     pub modified: String,
     /// Changes whenever the resource does.
     #[serde(rename = "eTag")]
@@ -47,6 +50,39 @@ pub struct GoldenImage {
     pub read_only: bool,
     /// Whether it was captured from a volume.
     pub image_capture: bool,
+    /// Name of the volume that it was captured from.
+    #[serde(default)]
+    pub os_volume_name: Option<String>,
+    /// Path of that volume, which may be gone.
+    #[serde(default, rename = "osVolumeURI")]
+    pub os_volume_uri: Option<String>,
+    /// `os-volumes` where it was captured.
+    #[serde(default)]
+    pub os_volume_category: Option<String>,
+    /// Name of the build plan that it was captured by.
+    #[serde(default)]
+    pub build_plan_name: Option<String>,
+    /// Path of that plan, which may be gone.
+    #[serde(default)]
+    pub build_plan_uri: Option<String>,
+    /// `build-plans` where it was captured by one.
+    #[serde(default)]
+    pub build_plan_category: Option<String>,
+    /// Whether it came in an artifact bundle.
+    #[serde(default)]
+    pub imported_from_bundle: bool,
+    /// Name of that bundle.
+    #[serde(default)]
+    pub bundle_name: Option<String>,
+    /// Path of that bundle, which may be gone.
+    #[serde(default, rename = "bundleURI")]
+    pub bundle_uri: Option<String>,
+    /// `artifact-bundles` where it came in one.
+    #[serde(default)]
+    pub artifact_bundle_category: Option<String>,
+    /// The deployment plans that use it.
+    #[serde(default)]
+    pub dependent_artifacts: Vec<ArtifactReference>,
 }
 
 impl GoldenImage {
@@ -59,28 +95,56 @@ impl GoldenImage {
 /// What `POST /rest/golden-images` takes as JSON: a golden image captured from a volume, which may be in use, or from
 /// one of its snapshots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct NewGoldenImage {
     /// Ignored; clients send `GoldenImage`.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// The name, unique among golden images.
-    pub name: Name,
-    /// Taken and not kept: a golden image has no description yet.
+    /// The name, unique among golden images without regard to case.
+    pub name: Title,
+    /// What it is for, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Must not be false: what is not captured is uploaded. Clients send the text `true`.
     #[serde(default = "yes", deserialize_with = "crate::truth::flag")]
     pub image_capture: bool,
     /// The volume, by path, id or name.
-    #[serde(default, rename = "osVolumeURI", alias = "osVolumeUri", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "osVolumeURI",
+        alias = "osVolumeUri",
+        deserialize_with = "lenient::maybe",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub os_volume_uri: Option<String>,
     /// The snapshot, by path or as `VOLUME/SNAPSHOT`, instead of the volume as it is now.
-    #[serde(default, rename = "snapshotURI", alias = "snapshotUri", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "snapshotURI",
+        alias = "snapshotUri",
+        deserialize_with = "lenient::maybe",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub snapshot_uri: Option<String>,
-    /// The build plan that generalizes the copy; there are none yet.
-    #[serde(default, alias = "buildPlanURI", skip_serializing_if = "Option::is_none")]
+    /// The capture build plan, by path, id or name. One that has steps is refused for now: they are not run yet.
+    #[serde(
+        default,
+        alias = "buildPlanURI",
+        deserialize_with = "lenient::maybe",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub build_plan_uri: Option<String>,
+}
+
+/// The body of `PUT /rest/golden-images/{id}`: name and description can be edited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct GoldenImageBody {
+    /// The name, unique among golden images without regard to case.
+    pub name: Title,
+    /// What it is for, in words.
+    #[serde(default, deserialize_with = "lenient::text")]
+    #[schemars(with = "Option<String>")]
+    pub description: String,
 }
 
 fn yes() -> bool {

@@ -4,38 +4,99 @@
 //! `/rest/os-volumes`), so that its clients can read them. Fields that it lacked stand beside them in the same style.
 //! This crate does no I/O and reads no clock.
 
+mod artifact;
+mod artifact_bundle;
+mod attribute;
+mod build_plan;
+mod deployment_plan;
+mod enclosure_group;
 mod format;
+mod hardware;
+mod hardware_type;
+mod head;
 mod image;
+mod lenient;
 mod list;
+mod logical_enclosure;
 mod name;
+mod plan_script;
+mod profile;
 mod progress;
 mod refusal;
 mod scrub;
 mod snapshot;
 mod status;
 mod time;
+mod title;
 pub mod truth;
 pub mod upload;
 mod user;
 mod volume;
 
+pub use artifact::ArtifactReference;
+pub use artifact_bundle::{
+    ArtifactBundle, ArtifactBundleBody, BackupBody, BundleChoice, BundledBuildPlan, BundledDeploymentPlan,
+    BundledGoldenImage, BundledPlanScript, DeploymentGroup, NewArtifactBundle,
+};
+pub use attribute::{AttributeType, CustomAttribute};
+pub use build_plan::{BuildPlan, BuildPlanBody, BuildStep, STEPS_MAX};
+pub use deployment_plan::{
+    AdditionalParameter, DeploymentPlan, DeploymentPlanBody, KEEP_GENERATIONS_DEFAULT, KEEP_GENERATIONS_MAX,
+    OsDeploymentPlan,
+};
+pub use enclosure_group::{
+    DeploymentMode, DeploymentModeSettings, EnclosureGroup, EnclosureGroupSpec, GroupDeploymentSettings,
+};
 pub use format::{BadFormat, ImageFormat};
-pub use image::{GoldenImage, NewGoldenImage};
+pub use hardware::{PowerState, PowerStateChange, ServerHardware, ServerHardwareSpec};
+pub use hardware_type::{ServerHardwareType, ServerHardwareTypeSpec};
+pub use head::Head;
+pub use image::{GoldenImage, GoldenImageBody, NewGoldenImage};
+pub use lenient::Extra;
 pub use list::{Collection, ListError, Page, page};
+pub use logical_enclosure::{DeploymentManagerSettings, LogicalEnclosure, LogicalEnclosureSpec};
 pub use name::{NAME_BYTES_MAX, Name, NameError, nearest};
+pub use plan_script::{PlanScript, PlanScriptBody, PlanType, SCRIPT_BYTES_MAX, ScriptDifferences};
+pub use profile::{
+    ChapLevel, Generation, InitiatorNameType, IscsiChap, OsDeploymentSettings, OsDeploymentSettingsSpec,
+    ProfileAttribute, ServerProfile, ServerProfileSpec,
+};
 pub use progress::{Phase, Progress};
 pub use refusal::{Code, Refusal};
 pub use scrub::{Finding, Scrub, ScrubPass, ScrubResult, ScrubState};
 pub use snapshot::{NewSnapshot, Snapshot};
 pub use status::{Capacity, DaemonStatus, SpaceLevel, VersionRange};
 pub use time::iso8601;
+pub use title::{TITLE_BYTES_MAX, Title, TitleError};
 pub use user::{BadRole, Role};
 pub use volume::{NewOsVolume, OsVolume, OsVolumeChange, Portal, SessionSummary, SizeSpec, VolumeStorage};
 
 /// Path of the collection of golden images.
 pub const GOLDEN_IMAGES: &str = "/rest/golden-images";
+/// Path of the collection of plan scripts.
+pub const PLAN_SCRIPTS: &str = "/rest/plan-scripts";
+/// Path of the collection of OS build plans.
+pub const BUILD_PLANS: &str = "/rest/build-plans";
+/// Path of the collection of deployment plans.
+pub const DEPLOYMENT_PLANS: &str = "/rest/deployment-plans";
+/// Path of the same as OneView sees it.
+pub const OS_DEPLOYMENT_PLANS: &str = "/rest/os-deployment-plans";
+/// Path of the collection of artifact bundles.
+pub const ARTIFACT_BUNDLES: &str = "/rest/artifact-bundles";
+/// Path of the collection of deployment groups.
+pub const DEPLOYMENT_GROUPS: &str = "/rest/deployment-groups";
 /// Path of the collection of OS volumes.
 pub const OS_VOLUMES: &str = "/rest/os-volumes";
+/// Path of the collection of server hardware types.
+pub const SERVER_HARDWARE_TYPES: &str = "/rest/server-hardware-types";
+/// Path of the collection of server hardware.
+pub const SERVER_HARDWARE: &str = "/rest/server-hardware";
+/// Path of the collection of enclosure groups.
+pub const ENCLOSURE_GROUPS: &str = "/rest/enclosure-groups";
+/// Path of the collection of logical enclosures.
+pub const LOGICAL_ENCLOSURES: &str = "/rest/logical-enclosures";
+/// Path of the collection of server profiles.
+pub const SERVER_PROFILES: &str = "/rest/server-profiles";
 /// Path of the collection of all snapshots of OS volumes.
 pub const SNAPSHOTS: &str = "/rest/os-volume-snapshots";
 /// Path of the daemon's own status.

@@ -27,7 +27,9 @@ impl Control {
             return Err(Refusal::new(Code::InvalidValue, message).source("buildPlanUri").into());
         }
         let subject = self.subject(new.os_volume_uri.as_deref(), new.snapshot_uri.as_deref()).await?;
-        Ok((new.name, subject))
+        let name = Name::parse(new.name.as_str())
+            .map_err(|error| Refusal::new(Code::InvalidValue, error.to_string()).source("name"))?;
+        Ok((name, subject))
     }
 
     /// A volume as it is now, or one of its snapshots.

@@ -36,6 +36,18 @@ pub(super) fn image(info: ImageInfo) -> GoldenImage {
         source_format: info.source_format,
         os_volumes: info.volumes as u64,
         read_only: false,
+        description: String::new(),
+        os_volume_name: None,
+        os_volume_uri: None,
+        os_volume_category: None,
+        build_plan_name: None,
+        build_plan_uri: None,
+        build_plan_category: None,
+        imported_from_bundle: false,
+        bundle_name: None,
+        bundle_uri: None,
+        artifact_bundle_category: None,
+        dependent_artifacts: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::BufRead;
 use std::path::Path;
 
-use api::{Collection, GoldenImage, ImageFormat, Name, NewGoldenImage, Phase, Progress, upload};
+use api::{Collection, GoldenImage, ImageFormat, Name, NewGoldenImage, Phase, Progress, Title, upload};
 use config::Size;
 
 use super::{counted, export, facts, resource};
@@ -66,7 +66,7 @@ fn capture(
     let snapshot = snapshot.map(|snapshot| resource(&format!("{volume}/snapshots"), snapshot)).transpose()?;
     let new = NewGoldenImage {
         kind: Some(GoldenImage::KIND.to_owned()),
-        name: name.clone(),
+        name: Title::parse(name.as_str()).map_err(|_| Failure::BadName(name.to_string()))?,
         description: None,
         image_capture: true,
         os_volume_uri: snapshot.is_none().then_some(volume),
