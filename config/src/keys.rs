@@ -26,7 +26,42 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "control.socket",
         default: "\"/run/osvol/control.sock\"",
-        about: "Unix socket of the control API, made with mode 0600",
+        about: "Unix socket of the control API, made with mode 0600 (0660 with a group, 0666 when others may read)",
+    },
+    Key {
+        path: "control.group",
+        default: "\"\"",
+        about: "Group whose members administer over the Unix socket, as root and osvold's own user do; empty for none",
+    },
+    Key {
+        path: "control.others",
+        default: "\"none\"",
+        about: "What other users may do over the Unix socket: `none`, or `read`",
+    },
+    Key {
+        path: "control.tls.listen",
+        default: "[]",
+        about: "Addresses and ports of the control API over TLS, such as `0.0.0.0:443`; none by default",
+    },
+    Key {
+        path: "control.tls.certificate",
+        default: "\"\"",
+        about: "PEM file of the certificate and its chain; empty for a self-signed one, made at first start in the store",
+    },
+    Key {
+        path: "control.tls.key",
+        default: "\"\"",
+        about: "PEM file of the certificate's private key; both files are read again when they change",
+    },
+    Key {
+        path: "control.tls.names",
+        default: "[]",
+        about: "Names and addresses that a self-signed certificate is made for, beside the machine's own name",
+    },
+    Key {
+        path: "boot.listen",
+        default: "[]",
+        about: "Addresses and ports of the boot scripts over plain HTTP, such as `10.0.0.1:8080`; none by default",
     },
     Key { path: "iscsi.portals", default: "[\"127.0.0.1:3260\"]", about: "Addresses and ports to listen on" },
     Key {
@@ -85,27 +120,35 @@ pub(crate) fn check(text: &str) -> Result<(), Fault> {
         if !sections().any(|known| known == name) {
             return Err(unknown_section(text, offset, name));
         }
-        let DeValue::Table(table) = value.get_ref() else {
-            let message = format!("{name:?} is a section; write it as [{name}]");
-            return Err(Fault::at(text, offset, message));
-        };
-        for key in table.keys() {
-            let path = format!("{name}.{}", key.get_ref());
-            if !KEYS.iter().any(|known| known.path == path) {
-                return Err(unknown_key(text, key.span().start, name, key.get_ref()));
-            }
+        check_section(text, offset, name, value.get_ref())?;
+    }
+    Ok(())
+}
+
+/// A section with the sections below it: `[control.tls]` is below `[control]`.
+fn check_section(text: &str, offset: usize, name: &str, value: &DeValue<'_>) -> Result<(), Fault> {
+    let DeValue::Table(table) = value else {
+        let message = format!("{name:?} is a section; write it as [{name}]");
+        return Err(Fault::at(text, offset, message));
+    };
+    for (key, value) in table {
+        let path = format!("{name}.{}", key.get_ref());
+        if sections().any(|known| known == path) {
+            check_section(text, key.span().start, &path, value.get_ref())?;
+        } else if !KEYS.iter().any(|known| known.path == path) {
+            return Err(unknown_key(text, key.span().start, name, key.get_ref()));
         }
     }
     Ok(())
 }
 
 fn sections() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().filter_map(|key| key.path.split_once('.')).map(|(section, _)| section)
+    KEYS.iter().filter_map(|key| key.path.rsplit_once('.')).map(|(section, _)| section)
 }
 
 fn keys_of(section: &str) -> impl Iterator<Item = &'static str> {
     KEYS.iter()
-        .filter_map(|key| key.path.split_once('.'))
+        .filter_map(|key| key.path.rsplit_once('.'))
         .filter(move |(s, _)| *s == section)
         .map(|(_, key)| key)
 }
@@ -113,7 +156,7 @@ fn keys_of(section: &str) -> impl Iterator<Item = &'static str> {
 fn unknown_section(text: &str, offset: usize, name: &str) -> Fault {
     let hint = KEYS
         .iter()
-        .find(|key| key.path.split_once('.').is_some_and(|(_, k)| k == name))
+        .find(|key| key.path.rsplit_once('.').is_some_and(|(_, k)| k == name))
         .map(|key| key.path)
         .or_else(|| nearest(name, sections()));
     Fault::at(text, offset, format!("unknown section or key {name:?}{}", suggestion(hint)))
@@ -121,7 +164,7 @@ fn unknown_section(text: &str, offset: usize, name: &str) -> Fault {
 
 fn unknown_key(text: &str, offset: usize, section: &str, key: &str) -> Fault {
     let elsewhere =
-        KEYS.iter().map(|known| known.path).find(|path| path.split_once('.').is_some_and(|p| p.1 == key));
+        KEYS.iter().map(|known| known.path).find(|path| path.rsplit_once('.').is_some_and(|p| p.1 == key));
     let hint = elsewhere.or_else(|| nearest(key, keys_of(section)));
     Fault::at(text, offset, format!("unknown key {key:?} in [{section}]{}", suggestion(hint)))
 }
@@ -137,9 +180,15 @@ fn nearest(text: &str, words: impl Iterator<Item = &'static str>) -> Option<&'st
 
 /// Line in which a key is set, `None` if it is not.
 pub(crate) fn line_of(text: &str, path: &str) -> Option<usize> {
-    let (section, key) = path.split_once('.')?;
     let document = DeTable::parse(text).ok()?;
-    let DeValue::Table(table) = document.get_ref().get(section)?.get_ref() else { return None };
-    let (found, _) = table.iter().find(|(k, _)| k.get_ref() == key)?;
-    Some(line_at(text, found.span().start))
+    let mut table = document.get_ref();
+    let mut steps = path.split('.').peekable();
+    while let Some(step) = steps.next() {
+        let (key, value) = table.iter().find(|(key, _)| key.get_ref() == step)?;
+        match value.get_ref() {
+            DeValue::Table(below) if steps.peek().is_some() => table = below,
+            _ => return steps.peek().is_none().then(|| line_at(text, key.span().start)),
+        }
+    }
+    None
 }

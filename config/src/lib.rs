@@ -33,6 +33,8 @@ pub struct Config {
     pub control: Control,
     /// How initiators reach it.
     pub iscsi: Iscsi,
+    /// How machines find out what they boot.
+    pub boot: Boot,
     /// Adding golden images.
     pub images: Images,
     /// Reading everything now and then, to find what has rotted.
@@ -55,6 +57,45 @@ pub struct Store {
 pub struct Control {
     /// The Unix socket of the control API.
     pub socket: PathBuf,
+    /// Group whose members administer; empty for none.
+    pub group: String,
+    /// What users may do whom nothing else lets do more.
+    pub others: Others,
+    /// The same API over TLS.
+    pub tls: Tls,
+}
+
+/// What other users may do over the Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Others {
+    /// Nothing.
+    #[default]
+    None,
+    /// See what there is.
+    Read,
+}
+
+/// `[control.tls]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// Addresses to listen on; none is off.
+    pub listen: Vec<SocketAddr>,
+    /// PEM file of the certificate and its chain.
+    pub certificate: PathBuf,
+    /// PEM file of its private key.
+    pub key: PathBuf,
+    /// Names and addresses of a self-signed certificate.
+    pub names: Vec<String>,
+}
+
+/// `[boot]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Boot {
+    /// Addresses to listen on; none is off.
+    pub listen: Vec<SocketAddr>,
 }
 
 /// `[iscsi]`
@@ -111,7 +152,12 @@ impl Default for Store {
 
 impl Default for Control {
     fn default() -> Self {
-        Self { socket: CONTROL_SOCKET.into() }
+        Self {
+            socket: CONTROL_SOCKET.into(),
+            group: String::new(),
+            others: Others::None,
+            tls: Tls::default(),
+        }
     }
 }
 
@@ -173,6 +219,9 @@ impl Config {
         absolute("store.path", &self.store.path)?;
         absolute("control.socket", &self.control.socket)?;
         socket_path_fits("control.socket", &self.control.socket)?;
+        group("control.group", &self.control.group)?;
+        tls(&self.control.tls)?;
+        listeners("boot.listen", &self.boot.listen)?;
         portals("iscsi.portals", &self.iscsi.portals)?;
         advertised("iscsi.advertise", &self.iscsi.advertise)?;
         name_prefix("iscsi.name_prefix", &self.iscsi.name_prefix)?;
@@ -211,6 +260,10 @@ fn portals(key: &'static str, portals: &[SocketAddr]) -> Checked {
     if portals.is_empty() {
         return Err((key, "at least one address is needed, for instance \"0.0.0.0:3260\"".to_owned()));
     }
+    listeners(key, portals)
+}
+
+fn listeners(key: &'static str, portals: &[SocketAddr]) -> Checked {
     if portals.len() > PORTALS_MAX {
         return Err((
             key,
@@ -220,6 +273,45 @@ fn portals(key: &'static str, portals: &[SocketAddr]) -> Checked {
     let twice = portals.iter().enumerate().find(|(i, p)| p.port() != 0 && portals[..*i].contains(p));
     match twice {
         Some((_, portal)) => Err((key, format!("the address {portal} is given twice"))),
+        None => Ok(()),
+    }
+}
+
+/// A name of useradd(8), or whatever else the system knows: it is looked up at start.
+fn group(key: &'static str, group: &str) -> Checked {
+    match group.len() > 255 || group.contains([':', '/', '\0', '\n', ' ']) {
+        true => Err((key, format!("{group:?} cannot be the name of a group"))),
+        false => Ok(()),
+    }
+}
+
+/// Most names of a self-signed certificate.
+const NAMES_MAX: usize = 64;
+
+fn tls(tls: &Tls) -> Checked {
+    listeners("control.tls.listen", &tls.listen)?;
+    match (tls.certificate.as_os_str().is_empty(), tls.key.as_os_str().is_empty()) {
+        (true, true) => {}
+        (false, false) => {
+            absolute("control.tls.certificate", &tls.certificate)?;
+            absolute("control.tls.key", &tls.key)?;
+        }
+        (false, true) => {
+            let message = "a certificate needs its private key: give control.tls.key as well".to_owned();
+            return Err(("control.tls.certificate", message));
+        }
+        (true, false) => {
+            let message =
+                "a private key needs its certificate: give control.tls.certificate as well".to_owned();
+            return Err(("control.tls.key", message));
+        }
+    }
+    let key = "control.tls.names";
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '*');
+    let good = |name: &String| (1..=253).contains(&name.len()) && name.chars().all(allowed);
+    match tls.names.iter().find(|name| !good(name)) {
+        Some(name) => Err((key, format!("{name:?} is neither a host name nor an address"))),
+        None if tls.names.len() > NAMES_MAX => Err((key, format!("at most {NAMES_MAX} names are allowed"))),
         None => Ok(()),
     }
 }

@@ -25,7 +25,7 @@ fn every_example_loads() {
 fn the_full_example_names_every_key_with_its_default() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/full.toml")).unwrap();
     for key in KEYS {
-        let (_, name) = key.path.split_once('.').unwrap();
+        let (_, name) = key.path.rsplit_once('.').unwrap();
         let line = format!("{name} = {}", key.default);
         assert!(text.lines().any(|l| l == line), "full.toml lacks {line:?}");
     }
@@ -127,4 +127,26 @@ fn the_operators_reference_has_every_key() {
         let row = format!("| `{}` | `{}` | {} |", key.path, key.default, key.about);
         assert!(text.lines().any(|line| line == row), "docs/OPERATING.md lacks {row:?}");
     }
+}
+
+#[test]
+fn the_api_over_tls_has_its_own_section_below_control() {
+    let config =
+        Config::parse("[control.tls]\nlisten = [\"[::]:443\"]\nnames = [\"osvol.example.com\"]\n").unwrap();
+    assert_eq!(config.control.tls.listen, ["[::]:443".parse().unwrap()]);
+    assert_eq!(fault("[control]\ngroup = \"a b\"\n"), (2, "\"a b\" cannot be the name of a group".into()));
+    assert_eq!(
+        fault("[control.tls]\nlisten = []\nkye = \"/k\"\n"),
+        (3, r#"unknown key "kye" in [control.tls]; did you mean "key"?"#.into())
+    );
+    let (line, message) = fault("[control]\n[control.tls]\ncertificate = \"/c\"\n");
+    assert_eq!(line, 3, "{message}");
+    assert!(message.contains("give control.tls.key as well"), "{message}");
+    let (line, message) = fault("[control.tls]\ncertificate = \"c\"\nkey = \"/k\"\n");
+    assert_eq!((line, message.contains("must be absolute")), (2, true), "{message}");
+    let (line, message) = fault("[control.tls]\nnames = [\"a b\"]\n");
+    assert_eq!((line, message.contains("neither a host name nor an address")), (2, true), "{message}");
+    assert_eq!(fault("[control]\ntls = 443\n").0, 2);
+    let (line, message) = fault("[control]\nothers = \"write\"\n");
+    assert_eq!((line, message.contains("none")), (2, true), "{message}");
 }
