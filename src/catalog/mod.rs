@@ -10,12 +10,19 @@
 //! A catalog that cannot be trusted (a damaged file, broken references) is read as far as that goes and not written:
 //! volumes go on being served, and whoever wants a change is told what is wrong.
 
+pub mod enclosure_groups;
 mod envelope;
 mod error;
 mod find;
+pub mod hardware;
+pub mod hardware_types;
 pub mod holds;
 mod kind;
+pub mod logical_enclosures;
+mod lookup;
 mod open;
+pub mod os_volumes;
+pub mod profiles;
 mod schema;
 pub mod tasks;
 
