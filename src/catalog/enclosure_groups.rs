@@ -93,7 +93,7 @@ pub fn update(
     if old.settings.manages_os_deployment && !settings.manages_os_deployment {
         let planned = "SELECT name FROM server_profiles
                        WHERE enclosure_group_id = ?1 AND deployment_plan_id IS NOT NULL ORDER BY name";
-        check_unused(KIND, &old.envelope.name, users(tx, Kind::ServerProfile, planned, [id.to_string()])?)?;
+        check_unused(KIND, &old.envelope.name, users(tx, Kind::ServerProfile, planned, id)?)?;
     }
     if settings == old.settings && (name, description) == (&old.envelope.name, &old.envelope.description) {
         return Ok(old);
@@ -112,13 +112,12 @@ pub fn remove(tx: &Tx<'_>, id: Uuid, if_match: Option<&str>) -> Result<()> {
     let old = get(tx, id)?;
     old.envelope.check(KIND, if_match)?;
     holds::check_free(tx, KIND, id)?;
-    let key = [id.to_string()];
     let enclosures = "SELECT name FROM logical_enclosures WHERE enclosure_group_id = ?1 ORDER BY name";
     let profiles = "SELECT name FROM server_profiles WHERE enclosure_group_id = ?1 ORDER BY name";
-    let mut by = users(tx, Kind::LogicalEnclosure, enclosures, &key)?;
-    by.extend(users(tx, Kind::ServerProfile, profiles, &key)?);
+    let mut by = users(tx, Kind::LogicalEnclosure, enclosures, id)?;
+    by.extend(users(tx, Kind::ServerProfile, profiles, id)?);
     check_unused(KIND, &old.envelope.name, by)?;
-    tx.execute("DELETE FROM enclosure_groups WHERE id = ?1", key)?;
+    tx.execute("DELETE FROM enclosure_groups WHERE id = ?1", [id.to_string()])?;
     tx.changed(KIND, id, &old.envelope.name, Changed::Deleted);
     Ok(())
 }

@@ -212,9 +212,8 @@ pub fn set_extra(tx: &Tx<'_>, id: Uuid, field: &str, value: serde_json::Value) -
 pub fn remove(tx: &Tx<'_>, id: Uuid) -> Result<()> {
     let old = get(tx, id)?;
     let profiles = "SELECT name FROM server_profiles WHERE server_hardware_id = ?1";
-    let key = [id.to_string()];
-    check_unused(KIND, &old.envelope.name, users(tx, Kind::ServerProfile, profiles, &key)?)?;
-    tx.execute("DELETE FROM server_hardware WHERE id = ?1", key)?;
+    check_unused(KIND, &old.envelope.name, users(tx, Kind::ServerProfile, profiles, id)?)?;
+    tx.execute("DELETE FROM server_hardware WHERE id = ?1", [id.to_string()])?;
     tx.changed(KIND, id, &old.envelope.name, Changed::Deleted);
     Ok(())
 }

@@ -106,13 +106,12 @@ pub fn remove(tx: &Tx<'_>, id: Uuid, if_match: Option<&str>) -> Result<()> {
     let old = get(tx, id)?;
     old.envelope.check(KIND, if_match)?;
     holds::check_free(tx, KIND, id)?;
-    let key = [id.to_string()];
     let hardware = "SELECT name FROM server_hardware WHERE server_hardware_type_id = ?1 ORDER BY name";
     let profiles = "SELECT name FROM server_profiles WHERE server_hardware_type_id = ?1 ORDER BY name";
-    let mut by = users(tx, Kind::ServerHardware, hardware, &key)?;
-    by.extend(users(tx, Kind::ServerProfile, profiles, &key)?);
+    let mut by = users(tx, Kind::ServerHardware, hardware, id)?;
+    by.extend(users(tx, Kind::ServerProfile, profiles, id)?);
     check_unused(KIND, &old.envelope.name, by)?;
-    tx.execute("DELETE FROM server_hardware_types WHERE id = ?1", key)?;
+    tx.execute("DELETE FROM server_hardware_types WHERE id = ?1", [id.to_string()])?;
     tx.changed(KIND, id, &old.envelope.name, Changed::Deleted);
     Ok(())
 }

@@ -108,9 +108,8 @@ pub fn set_group(tx: &Tx<'_>, id: Uuid, enclosure_group: Uuid) -> Result<Logical
 /// When it is not there, or a volume is still in it.
 pub fn remove(tx: &Tx<'_>, id: Uuid) -> Result<()> {
     let old = get(tx, id)?;
-    let key = [id.to_string()];
     let volumes = "SELECT name FROM os_volumes WHERE logical_enclosure_id = ?1 ORDER BY name";
-    check_unused(KIND, &old.envelope.name, users(tx, Kind::OsVolume, volumes, &key)?)?;
+    check_unused(KIND, &old.envelope.name, users(tx, Kind::OsVolume, volumes, id)?)?;
     let leave = "UPDATE server_hardware SET logical_enclosure_id = NULL, position = NULL,
                      modified_ms = max(modified_ms, ?2), revision = revision + 1
                  WHERE logical_enclosure_id = ?1 RETURNING id, name";
@@ -121,7 +120,7 @@ pub fn remove(tx: &Tx<'_>, id: Uuid) -> Result<()> {
     for (hardware, name) in left {
         tx.changed(Kind::ServerHardware, hardware, &name, Changed::Updated);
     }
-    tx.execute("DELETE FROM logical_enclosures WHERE id = ?1", key)?;
+    tx.execute("DELETE FROM logical_enclosures WHERE id = ?1", [id.to_string()])?;
     tx.changed(KIND, id, &old.envelope.name, Changed::Deleted);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What the resources of OneView's side share: who uses one, and their columns.
 
+use rusqlite::OptionalExtension;
 use rusqlite::types::Value;
-use rusqlite::{OptionalExtension, Params};
 use uuid::Uuid;
 
 use super::{Error, Kind, Result, Tx, Use, not_found};
@@ -19,10 +19,10 @@ pub(super) fn found<T>(
     }
 }
 
-/// Names that a query gives, as resources of one kind that use something.
-pub(super) fn users(tx: &Tx<'_>, kind: Kind, sql: &str, parameters: impl Params) -> Result<Vec<Use>> {
+/// Names that a query gives for an id, as resources of one kind that use it.
+pub(super) fn users(tx: &Tx<'_>, kind: Kind, sql: &str, of: Uuid) -> Result<Vec<Use>> {
     let mut statement = tx.prepare_cached(sql)?;
-    let users = statement.query_map(parameters, |row| Ok(Use { kind, name: row.get(0)? }))?;
+    let users = statement.query_map([of.to_string()], |row| Ok(Use { kind, name: row.get(0)? }))?;
     Ok(users.collect::<rusqlite::Result<_>>()?)
 }
 
