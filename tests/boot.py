@@ -7,7 +7,6 @@
 
 import os
 import pathlib
-import subprocess
 import sys
 import time
 
@@ -15,22 +14,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "rig"))
 from cases import ADDRESS, Cases, enter_namespace, expect  # noqa: E402
 from target import chosen_kind, open_target  # noqa: E402
-from vm import boot_machine  # noqa: E402
+from vm import boot_machine, golden_image  # noqa: E402
 
 DOWN_SECONDS = 6
 # An overlay may take this much more than the machine wrote: headers, summaries, what is allocated ahead.
 GROWTH_MAX = 1.2
-
-
-def golden_image():
-    """The bootable image; made before the namespace is entered, which has no way to a mirror."""
-    if os.environ.get("IMAGE"):  # make exports it empty
-        return
-    cache = pathlib.Path(os.environ.get("OSVOL_RIG_CACHE", pathlib.Path.home() / ".cache/osvol-rig"))
-    image = cache / "boot.img"
-    cache.mkdir(parents=True, exist_ok=True)
-    subprocess.run([HERE / "rig/bootable-image.sh", image], check=True, timeout=900)
-    os.environ["IMAGE"] = str(image)
 
 
 class Machines:

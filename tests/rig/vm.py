@@ -75,6 +75,16 @@ def initrd_folder():
     return pathlib.Path(done.stdout.strip().splitlines()[-1])
 
 
+def golden_image():
+    """The bootable image; made before the namespace is entered, which has no way to a mirror. IMAGE= takes another."""
+    if not os.environ.get("IMAGE"):  # make exports it empty
+        cache = pathlib.Path(os.environ.get("OSVOL_RIG_CACHE", pathlib.Path.home() / ".cache/osvol-rig"))
+        cache.mkdir(parents=True, exist_ok=True)
+        subprocess.run([HERE / "bootable-image.sh", cache / "boot.img"], check=True, timeout=900)
+        os.environ["IMAGE"] = str(cache / "boot.img")
+    return os.environ["IMAGE"]
+
+
 def run_guest(script, environment, on_line, hooks=None, limit=240, index=0, memory_mib=1024, files=(), devices=()):
     """Runs a script in the guest; returns its status, 124 at the time limit, 125 without a report.
 
