@@ -23,8 +23,10 @@ mod lookup;
 mod open;
 pub mod os_volumes;
 pub mod profiles;
+mod refusal;
 mod schema;
 pub mod tasks;
+pub mod users;
 
 use std::cell::RefCell;
 use std::ops::Deref;
