@@ -17,6 +17,7 @@ use cow::Store;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 
+use crate::catalog::Catalog;
 use crate::control::{self, Control, ControlSocket};
 use crate::exports::Directory;
 use crate::portal::{self, PortalConfig, Portals, VolumeExports};
@@ -56,8 +57,10 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let levels = Arc::new(SpaceLevels::default());
     let (portals, exports) = export(config, &store, levels.clone())?;
     let scrub = Scrubber::start(store.clone(), &config.scrub).context("cannot start the scrub")?;
-    let control = Control::new(store.clone(), exports.clone(), scrub.clone(), levels.clone(), &config.images)
-        .context("cannot read the golden images")?;
+    let catalog = open_catalog(&config.store.path)?;
+    let control =
+        Control::new(store.clone(), catalog, exports.clone(), scrub.clone(), levels.clone(), &config.images)
+            .context("cannot read the golden images")?;
     create_parent(&config.control.socket)?;
     let socket = ControlSocket::bind(&config.control.socket)?;
     let (stop, mut stopped) = watch::channel(false);
@@ -99,6 +102,15 @@ fn open_store(path: &Path) -> anyhow::Result<Arc<Store>> {
         ),
         _ => anyhow::Error::new(error).context(format!("cannot open the store {}", path.display())),
     })
+}
+
+/// Opens the catalog, which is in the store's directory. A damaged one stops nobody from booting.
+fn open_catalog(store: &Path) -> anyhow::Result<Arc<Catalog>> {
+    let catalog = Catalog::open(&store.join("catalog")).context("cannot open the catalog")?;
+    for damage in catalog.damage() {
+        tracing::error!("the catalog is damaged and is not written: {damage}");
+    }
+    Ok(catalog)
 }
 
 /// Publishes all volumes and listens on the portals.

@@ -1,12 +1,10 @@
 //! Texts and lists in the forms that OneView's clients send them: `null` and `""` say nothing.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// Fields of a client that are kept and given back as they came.
-pub type Extra = BTreeMap<String, Value>;
+pub type Extra = serde_json::Map<String, Value>;
 
 /// A text, or nothing.
 pub(crate) fn maybe<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

@@ -5,6 +5,8 @@ use std::io;
 
 use api::{Code, Refusal};
 
+use crate::catalog;
+
 /// An error of the store.
 pub(crate) fn of_store(error: &cow::Error) -> Refusal {
     use cow::Kind;
@@ -21,6 +23,51 @@ pub(crate) fn of_store(error: &cow::Error) -> Refusal {
         }
     };
     Refusal::new(code, sentence(&error.to_string()))
+}
+
+/// An error of the catalog.
+pub(crate) fn of_catalog(error: &catalog::Error) -> Refusal {
+    use catalog::Error;
+    let refusal = |code| Refusal::new(code, error.to_string());
+    match error {
+        Error::NotFound { near: Some(near), .. } => {
+            refusal(Code::NotFound).action(format!("did you mean {near:?}?"))
+        }
+        Error::NotFound { kind, near: None, .. } => {
+            refusal(Code::NotFound).action(format!("GET /rest/{} shows what there is", kind.category()))
+        }
+        Error::NameExists { .. } => refusal(Code::NameExists).source("name").action("choose another name"),
+        Error::InUse { by, .. } => {
+            let all: Vec<_> = by.iter().map(ToString::to_string).collect();
+            refusal(Code::InUse)
+                .details(format!("used by {}", all.join(", ")))
+                .action("change or remove what uses it first")
+        }
+        Error::Stale { .. } => refusal(Code::Stale)
+            .source("eTag")
+            .action("read it again, and repeat the change if it is still wanted"),
+        Error::ReadOnly { .. } => refusal(Code::ReadOnly).action("copy it, and change the copy"),
+        Error::Busy { task, .. } => {
+            refusal(Code::Busy).action(format!("try again when the task has ended (osvol task show {task})"))
+        }
+        Error::Invalid { field, .. } => refusal(Code::InvalidValue).source(field.as_str()),
+        Error::Damaged(_) => refusal(Code::Corrupt)
+            .action("volumes are served as before, and nothing is changed")
+            .action("stop osvold and put a sound catalog in its place; see docs/OPERATING.md"),
+        Error::Newer { .. } | Error::Sqlite(_) | Error::Io { .. } => of_database(error),
+    }
+}
+
+/// The disk under the catalog may be full: then there is something to do about it.
+fn of_database(error: &catalog::Error) -> Refusal {
+    use rusqlite::ErrorCode;
+    match error {
+        catalog::Error::Sqlite(source) if source.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            no_space().details(with_cause(error))
+        }
+        catalog::Error::Io { what, source } => of_io(what, source),
+        _ => internal("the catalog", &with_cause(error)),
+    }
 }
 
 /// An error of the store that an image's own content causes.

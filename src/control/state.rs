@@ -9,12 +9,14 @@ use super::exports::Exports;
 use super::known::KnownImages;
 use super::names::Names;
 use super::refusals;
+use crate::catalog::{self, Catalog, Tx};
 use crate::images::Importer;
 use crate::service::{Scrubber, SpaceLevels};
 
 /// The daemon as the control API sees it.
 pub struct Control {
     pub(super) store: Arc<Store>,
+    pub(super) catalog: Arc<Catalog>,
     pub(super) exports: Arc<dyn Exports>,
     pub(super) importer: Arc<Importer>,
     pub(super) names: Names,
@@ -31,6 +33,7 @@ impl Control {
     /// When the store's golden images cannot be read.
     pub fn new(
         store: Arc<Store>,
+        catalog: Arc<Catalog>,
         exports: Arc<dyn Exports>,
         scrub: Arc<Scrubber>,
         levels: Arc<SpaceLevels>,
@@ -40,7 +43,17 @@ impl Control {
         let known = Arc::new(KnownImages::new(&store.images()?));
         let added = known.clone();
         let importer = Importer::new(store.clone(), images, Box::new(move |image| added.add(image)));
-        Ok(Arc::new(Self { store, exports, importer, names, known, scrub, levels, since: Instant::now() }))
+        Ok(Arc::new(Self {
+            store,
+            catalog,
+            exports,
+            importer,
+            names,
+            known,
+            scrub,
+            levels,
+            since: Instant::now(),
+        }))
     }
 
     /// Asks the store on a thread that may wait for the disk.
@@ -51,5 +64,30 @@ impl Control {
         let store = self.store.clone();
         let asked = tokio::task::spawn_blocking(move || ask(&store)).await;
         asked.map_err(|error| refusals::internal("the store", &error))
+    }
+
+    /// Reads the catalog, all from one moment, on a thread that may wait for the disk.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Tx<'_>) -> catalog::Result<T> + Send + 'static,
+    ) -> Result<T, api::Refusal> {
+        let catalog = self.catalog.clone();
+        answered(tokio::task::spawn_blocking(move || catalog.read(read)).await)
+    }
+
+    /// Writes to the catalog: everything, durably, or nothing.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Tx<'_>) -> catalog::Result<T> + Send + 'static,
+    ) -> Result<T, api::Refusal> {
+        let catalog = self.catalog.clone();
+        answered(tokio::task::spawn_blocking(move || catalog.write(write)).await)
+    }
+}
+
+fn answered<T>(asked: Result<catalog::Result<T>, tokio::task::JoinError>) -> Result<T, api::Refusal> {
+    match asked {
+        Ok(answer) => answer.map_err(|error| refusals::of_catalog(&error)),
+        Err(error) => Err(refusals::internal("the catalog", &error)),
     }
 }
