@@ -89,5 +89,5 @@ class Appliance(Osvold):
         return [line for line in self.log.read_text(errors="replace").splitlines() if "panicked" in line]
 
     def dump(self):
-        """What is in the store, the daemon being stopped."""
-        return json.loads(run(binary("osvol"), "store", "dump", self.state, "--json").stdout)
+        """What is in the store, the daemon being stopped: an object for each thing."""
+        return [json.loads(line) for line in run(binary("osvol"), "store", "dump", self.state, "--json").stdout.splitlines()]
