@@ -19,12 +19,12 @@ pub struct EnclosureGroup {
     /// Id, name and history.
     pub envelope: Envelope,
     /// The rest.
-    pub settings: GroupSettings,
+    pub facts: GroupFacts,
 }
 
 /// What a group is, but for its name.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct GroupSettings {
+pub struct GroupFacts {
     /// Whether profiles of the group may name a deployment plan.
     pub manages_os_deployment: bool,
     /// Over which network; kept and given back.
@@ -39,9 +39,9 @@ pub struct GroupSettings {
 ///
 /// # Errors
 /// When its name cannot be, or is taken.
-pub fn insert(tx: &Tx<'_>, name: &str, description: &str, settings: GroupSettings) -> Result<EnclosureGroup> {
-    check(&settings)?;
-    let group = EnclosureGroup { envelope: Envelope::new(tx, name, description)?, settings };
+pub fn insert(tx: &Tx<'_>, name: &str, description: &str, facts: GroupFacts) -> Result<EnclosureGroup> {
+    check(&facts)?;
+    let group = EnclosureGroup { envelope: Envelope::new(tx, name, description)?, facts };
     write(tx, &group)?;
     tx.changed(KIND, group.envelope.id, &group.envelope.name, Changed::Created);
     Ok(group)
@@ -84,21 +84,21 @@ pub fn update(
     id: Uuid,
     if_match: Option<&str>,
     (name, description): (&str, &str),
-    settings: GroupSettings,
+    facts: GroupFacts,
 ) -> Result<EnclosureGroup> {
     let old = get(tx, id)?;
     old.envelope.check(KIND, if_match)?;
     holds::check_free(tx, KIND, id)?;
-    check(&settings)?;
-    if old.settings.manages_os_deployment && !settings.manages_os_deployment {
+    check(&facts)?;
+    if old.facts.manages_os_deployment && !facts.manages_os_deployment {
         let planned = "SELECT name FROM server_profiles
                        WHERE enclosure_group_id = ?1 AND deployment_plan_id IS NOT NULL ORDER BY name";
         check_unused(KIND, &old.envelope.name, users(tx, Kind::ServerProfile, planned, id)?)?;
     }
-    if settings == old.settings && (name, description) == (&old.envelope.name, &old.envelope.description) {
+    if facts == old.facts && (name, description) == (&old.envelope.name, &old.envelope.description) {
         return Ok(old);
     }
-    let changed = EnclosureGroup { envelope: old.envelope.changed(tx, name, description)?, settings };
+    let changed = EnclosureGroup { envelope: old.envelope.changed(tx, name, description)?, facts };
     write(tx, &changed)?;
     tx.changed(KIND, id, &changed.envelope.name, Changed::Updated);
     Ok(changed)
@@ -122,8 +122,8 @@ pub fn remove(tx: &Tx<'_>, id: Uuid, if_match: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-fn check(settings: &GroupSettings) -> Result<()> {
-    match settings.enclosure_count {
+fn check(facts: &GroupFacts) -> Result<()> {
+    match facts.enclosure_count {
         1..=ENCLOSURES_MAX => Ok(()),
         count => Err(Error::invalid(
             "enclosureCount",
@@ -134,17 +134,17 @@ fn check(settings: &GroupSettings) -> Result<()> {
 
 fn read(row: &Row<'_>) -> rusqlite::Result<EnclosureGroup> {
     let mode: Option<String> = row.get(7)?;
-    let settings = GroupSettings {
+    let facts = GroupFacts {
         manages_os_deployment: row.get(6)?,
         deployment_mode: mode.map(|_| json(row, 7)).transpose()?,
         enclosure_count: row.get(8)?,
         extra: json(row, 9)?,
     };
-    Ok(EnclosureGroup { envelope: Envelope::read(row)?, settings })
+    Ok(EnclosureGroup { envelope: Envelope::read(row)?, facts })
 }
 
 fn write(tx: &Tx<'_>, row: &EnclosureGroup) -> Result<()> {
-    let (e, s) = (&row.envelope, &row.settings);
+    let (e, s) = (&row.envelope, &row.facts);
     let sql = "INSERT INTO enclosure_groups
                    (id, name, description, created_ms, modified_ms, revision,
                     manages_os_deployment, deployment_mode, enclosure_count, extra)
