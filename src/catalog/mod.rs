@@ -10,10 +10,16 @@
 //! A catalog that cannot be trusted (a damaged file, broken references) is read as far as that goes and not written:
 //! volumes go on being served, and whoever wants a change is told what is wrong.
 
+pub mod attributes;
+pub mod build_plans;
+pub mod chain;
+pub mod deployment_plans;
+mod effective;
 pub mod enclosure_groups;
 mod envelope;
 mod error;
 mod find;
+pub mod golden_images;
 pub mod hardware;
 pub mod hardware_types;
 pub mod holds;
@@ -22,8 +28,9 @@ pub mod logical_enclosures;
 mod lookup;
 mod open;
 pub mod os_volumes;
+pub mod placeholders;
+pub mod plan_scripts;
 pub mod profiles;
-mod refusal;
 mod schema;
 pub mod tasks;
 pub mod users;
@@ -184,7 +191,7 @@ impl Catalog {
     }
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
