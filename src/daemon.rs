@@ -62,7 +62,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         Control::new(store.clone(), catalog, exports.clone(), scrub.clone(), levels.clone(), &config.images)
             .context("cannot read the golden images")?;
     create_parent(&config.control.socket)?;
-    let socket = ControlSocket::bind(&config.control.socket)?;
+    let socket = ControlSocket::bind(&config.control)?;
     let (stop, mut stopped) = watch::channel(false);
     let serving = tokio::spawn(socket.serve(control::router(control), async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;

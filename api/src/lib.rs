@@ -11,22 +11,27 @@ mod build_plan;
 mod deployment_plan;
 mod enclosure_group;
 mod filter;
+mod event;
 mod format;
 mod hardware;
 mod hardware_type;
 mod head;
 mod image;
+mod impact;
 mod lenient;
 mod list;
 mod logical_enclosure;
+mod login;
 mod name;
 mod plan_script;
 mod profile;
 mod progress;
 mod refusal;
 mod scrub;
+mod secret;
 mod snapshot;
 mod status;
+mod task;
 mod time;
 mod title;
 pub mod truth;
@@ -48,14 +53,17 @@ pub use deployment_plan::{
 pub use enclosure_group::{
     DeploymentMode, DeploymentModeSettings, EnclosureGroup, EnclosureGroupSpec, GroupDeploymentSettings,
 };
+pub use event::{Event, EventKind};
 pub use format::{BadFormat, ImageFormat};
 pub use hardware::{PowerState, PowerStateChange, ServerHardware, ServerHardwareSpec};
 pub use hardware_type::{ServerHardwareType, ServerHardwareTypeSpec};
 pub use head::Head;
+pub use impact::{Impact, ImpactOutcome, VolumeImpact};
 pub use image::{GoldenImage, GoldenImageBody, NewGoldenImage};
 pub use lenient::Extra;
 pub use list::{Collection, ListError, Page, page, page_of};
 pub use logical_enclosure::{DeploymentManagerSettings, LogicalEnclosure, LogicalEnclosureSpec};
+pub use login::{Login, LoginSession};
 pub use name::{NAME_BYTES_MAX, Name, NameError, nearest};
 pub use plan_script::{PlanScript, PlanScriptBody, PlanType, SCRIPT_BYTES_MAX, ScriptDifferences};
 pub use profile::{
@@ -65,11 +73,13 @@ pub use profile::{
 pub use progress::{Phase, Progress};
 pub use refusal::{Code, Refusal};
 pub use scrub::{Finding, Scrub, ScrubPass, ScrubResult, ScrubState};
+pub use secret::Secret;
 pub use snapshot::{NewSnapshot, Snapshot};
 pub use status::{Capacity, DaemonStatus, SpaceLevel, VersionRange};
+pub use task::{AssociatedResource, ProgressUpdate, Task, TaskError, TaskState};
 pub use time::iso8601;
 pub use title::{TITLE_BYTES_MAX, Title, TitleError};
-pub use user::{BadRole, Role};
+pub use user::{BadRole, PasswordChange, Permission, Role, User, UserSpec};
 pub use volume::{NewOsVolume, OsVolume, OsVolumeChange, Portal, SessionSummary, SizeSpec, VolumeStorage};
 
 /// Path of the collection of golden images.

@@ -1,13 +1,58 @@
-//! Whether whoever asks may. Each endpoint's own access is checked before its handler, and before its body is read.
+//! Who asks, and whether they may. Each endpoint's own access is checked before its handler, and before its body is read.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
 use api::{Code, Refusal};
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::actor::{Actor, Via};
 use super::answer::Refused;
 use super::endpoint::Access;
+use super::sessions::token_of;
+use super::state::Control;
+
+/// What a listener knows of whoever is connected.
+#[derive(Debug, Clone)]
+pub(super) enum Caller {
+    /// Who it is.
+    Known(Actor),
+    /// That it may ask nothing.
+    Refused(Refusal),
+    /// Only where it is: each request must name its login session.
+    At(IpAddr),
+}
+
+impl Caller {
+    /// Its address, where it has one.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::At(address) => Some(*address),
+            Self::Known(_) | Self::Refused(_) => None,
+        }
+    }
+}
+
+/// Gives a request its actor.
+pub(super) async fn identify(
+    State(control): State<Arc<Control>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let actor = match request.extensions().get::<Caller>() {
+        Some(Caller::Known(actor)) => actor.clone(),
+        Some(Caller::Refused(refusal)) => return Refused(refusal.clone()).into_response(),
+        Some(Caller::At(_)) => token_of(request.headers())
+            .and_then(|token| control.sessions.actor(token, Instant::now()))
+            .unwrap_or_else(Actor::nobody),
+        None => Actor::nobody(),
+    };
+    request.extensions_mut().insert(actor);
+    next.run(request).await
+}
 
 /// Lets a request through to its handler, or refuses it. A request that nobody has given an actor is nobody's.
 pub(super) async fn authorize(access: Access, request: Request, next: Next) -> Response {

@@ -99,6 +99,11 @@ pub(super) fn e_tag_of(body: &[u8]) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("\"{}\"", tagged.e_tag?)).ok()
 }
 
+/// The eTag that a change is to be checked against, if the client names one.
+pub(super) fn if_match(headers: &HeaderMap) -> Option<String> {
+    headers.get(header::IF_MATCH)?.to_str().ok().map(str::to_owned)
+}
+
 /// An answer without a body.
 pub(super) fn empty(status: StatusCode) -> Response {
     (status, Body::empty()).into_response()

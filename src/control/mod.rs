@@ -5,24 +5,33 @@
 
 mod actor;
 mod answer;
+mod attempts;
 mod auth;
 mod captures;
+mod connections;
 mod content;
 mod conventions;
 mod endpoint;
+mod events;
 mod exports;
 mod images;
 mod known;
+mod login;
 mod names;
+mod passwords;
 mod peer;
 pub(crate) mod refusals;
 mod resources;
 mod routes;
 mod scrub;
+mod serve;
+mod sessions;
 mod snapshots;
 mod socket;
 mod state;
 mod status;
+mod tasks;
+mod users;
 mod volumes;
 
 pub use exports::{Exports, Withdrawal};

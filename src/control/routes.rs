@@ -11,7 +11,9 @@ use axum::middleware;
 use super::answer::Refused;
 use super::endpoint::Endpoint;
 use super::state::Control;
-use super::{content, conventions, images, scrub, snapshots, status, volumes};
+use super::{
+    auth, content, conventions, events, images, login, scrub, snapshots, status, tasks, users, volumes,
+};
 
 /// Largest body that is read into memory. Uploads are streamed and have a limit of their own.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -25,6 +27,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         volumes::endpoints(),
         snapshots::endpoints(),
         content::endpoints(),
+        login::endpoints(),
+        users::endpoints(),
+        tasks::endpoints(),
+        events::endpoints(),
     ];
     rooms.into_iter().flatten().collect()
 }
@@ -41,6 +47,7 @@ pub fn router(control: Arc<Control>) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(control.clone(), auth::identify))
         .layer(middleware::from_fn(conventions::keep))
         .with_state(control)
 }
@@ -78,6 +85,7 @@ mod tests {
             let looks = matches!(endpoint.access, Access::Open | Access::View);
             let changes = endpoint.method != Method::GET;
             let exempt = endpoint.path.starts_with(api::LOGIN_SESSIONS)
+                || endpoint.path == "/rest/users/{id}/password"
                 || endpoint.path.starts_with("/rest/plan-scripts/differences");
             assert!(!(looks && changes) || exempt, "{} {}", endpoint.method, endpoint.path);
         }

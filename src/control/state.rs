@@ -4,11 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cow::Store;
+use tokio::sync::{Semaphore, watch};
 
+use super::attempts::Attempts;
+use super::events::LISTENERS_MAX;
 use super::exports::Exports;
 use super::known::KnownImages;
 use super::names::Names;
+use super::passwords::Passwords;
 use super::refusals;
+use super::sessions::Sessions;
 use crate::catalog::{self, Catalog, Tx};
 use crate::images::Importer;
 use crate::service::{Scrubber, SpaceLevels};
@@ -24,6 +29,13 @@ pub struct Control {
     pub(super) scrub: Arc<Scrubber>,
     pub(super) levels: Arc<SpaceLevels>,
     pub(super) since: Instant,
+    pub(super) sessions: Sessions,
+    pub(super) passwords: Passwords,
+    pub(super) attempts: Arc<Attempts>,
+    /// Places of those who listen to events.
+    pub(super) listeners: Arc<Semaphore>,
+    /// Set when the daemon stops: what has no end of its own ends.
+    pub(super) stopping: watch::Sender<bool>,
 }
 
 impl Control {
@@ -53,7 +65,17 @@ impl Control {
             scrub,
             levels,
             since: Instant::now(),
+            sessions: Sessions::default(),
+            passwords: Passwords::default(),
+            attempts: Arc::default(),
+            listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
+            stopping: watch::Sender::new(false),
         }))
+    }
+
+    /// Ends what has no end of its own, such as streams of events, because the daemon stops.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
     }
 
     /// Asks the store on a thread that may wait for the disk.
