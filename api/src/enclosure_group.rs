@@ -74,6 +74,7 @@ pub struct EnclosureGroupSpec {
     pub name: String,
     /// For people.
     #[serde(default, deserialize_with = "lenient::text")]
+    #[schemars(with = "Option<String>")]
     pub description: String,
     /// How many enclosures a logical enclosure of this group has; 1 if not given.
     #[serde(default)]

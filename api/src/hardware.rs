@@ -100,6 +100,7 @@ pub struct ServerHardwareSpec {
     pub name: String,
     /// For people.
     #[serde(default, deserialize_with = "lenient::text")]
+    #[schemars(with = "Option<String>")]
     pub description: String,
     /// Its hardware type by path, id or name.
     pub server_hardware_type_uri: String,
@@ -123,6 +124,7 @@ pub struct ServerHardwareSpec {
     pub initiator_name: Option<String>,
     /// Addresses of its network cards.
     #[serde(default, deserialize_with = "lenient::list")]
+    #[schemars(with = "Option<Vec<String>>")]
     pub mac_addresses: Vec<String>,
     /// The eTag that was read, when a resource is changed.
     #[serde(default, rename = "eTag", skip_serializing_if = "Option::is_none")]

@@ -35,9 +35,11 @@ pub struct ServerHardwareTypeSpec {
     pub name: String,
     /// For people.
     #[serde(default, deserialize_with = "lenient::text")]
+    #[schemars(with = "Option<String>")]
     pub description: String,
     /// The model, for people.
     #[serde(default, deserialize_with = "lenient::text")]
+    #[schemars(with = "Option<String>")]
     pub model: String,
     /// The eTag that was read, when a resource is changed.
     #[serde(default, rename = "eTag", skip_serializing_if = "Option::is_none")]

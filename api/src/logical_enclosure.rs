@@ -47,6 +47,7 @@ pub struct LogicalEnclosureSpec {
     pub name: String,
     /// For people.
     #[serde(default, deserialize_with = "lenient::text")]
+    #[schemars(with = "Option<String>")]
     pub description: String,
     /// Its enclosure group by path, id or name. A change moves the enclosure, and its volumes stay.
     pub enclosure_group_uri: String,

@@ -29,6 +29,8 @@ pub struct ServerProfile {
     pub iscsi_initiator_name: Option<String>,
     /// Who chose it.
     pub iscsi_initiator_name_type: InitiatorNameType,
+    /// The name that its server logs in with: the server's own if it has one, else the profile's.
+    pub effective_initiator_name: String,
     /// How its server proves who it is; secrets read `null`.
     pub iscsi_chap: IscsiChap,
     /// The deployment plan, the attributes and the volume; `null` for a profile without a plan.
@@ -48,7 +50,8 @@ impl ServerProfile {
     /// The value of [`Head::category`].
     pub const CATEGORY: &'static str = "server-profiles";
     /// Fields that the server fills and that are no input when they come back in a PUT.
-    pub const FILLED: [&'static str; 16] = [
+    pub const FILLED: [&'static str; 17] = [
+        "effectiveInitiatorName",
         "type",
         "category",
         "id",
@@ -153,6 +156,7 @@ pub struct ServerProfileSpec {
     pub name: String,
     /// For people.
     #[serde(default, deserialize_with = "lenient::text")]
+    #[schemars(with = "Option<String>")]
     pub description: String,
     /// The server to assign it to, by path, id or name; absent: unassigned.
     #[serde(default, deserialize_with = "lenient::maybe")]
@@ -206,6 +210,7 @@ pub struct OsDeploymentSettingsSpec {
     pub os_deployment_plan_uri: Option<String>,
     /// Values of the plan's attributes.
     #[serde(default, deserialize_with = "lenient::list")]
+    #[schemars(with = "Option<Vec<ProfileAttribute>>")]
     pub os_custom_attributes: Vec<ProfileAttribute>,
     /// Proceed, although a volume is deleted or made anew.
     #[serde(default, deserialize_with = "truth::flag")]
