@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export IMAGE VOLUME PORT FIRMWARE
 
-.PHONY: help deps build run boot stop check test bench bench-quick bench-store soak fuzz kills power-cuts clean-demo
+.PHONY: help deps build run boot stop check test bench bench-quick bench-store soak fuzz kills power-cuts scale fuzz-api clean-demo
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,16 @@ power-cuts: ## osvold in a machine whose power goes: SECONDS=30 of load, CUTS=60
 	@tests/rig/install-deps.sh build run test
 	cargo build --release --locked --workspace
 	@tests/power_cuts.py --seconds $(or $(SECONDS),30) --cuts $(or $(CUTS),60) $(if $(SEED),--seed $(SEED))
+
+scale: ## COUNT=10000 profiles with their volumes: lists, start-up, one clone more
+	@tests/rig/install-deps.sh build run test
+	cargo build --release --locked --workspace
+	@tests/api_scale.py --count $(or $(COUNT),10000)
+
+fuzz-api: ## generated requests on all of the control API for SECONDS=300, over TLS
+	@tests/rig/install-deps.sh build run test
+	cargo build --release --locked --workspace
+	@SECONDS=$(or $(SECONDS),300) tests/api_hostile.py schemathesis
 
 clean-demo: stop ## remove what `make run` has made
 	@rm -rf var
