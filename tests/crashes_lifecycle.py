@@ -110,7 +110,7 @@ def operations(estate, first):
 
 def roll_back(estate):
     profile = estate.profile("twice")
-    return estate.api.post(f"{profile['uri']}/rollback?force=True", {"generation": 1})
+    return estate.api.post(f"{profile['uri']}/generations/1/rollback?force=True", None)
 
 
 def regroup(estate):

@@ -366,6 +366,8 @@ class Profiles:
         yield "server_profiles.update: an attribute is refused, then forced", self.attribute
         yield "server_profiles.update: an eTag of before is refused", self.stale
         yield "server_profiles.create: unassigned, no volume yet", self.deferred
+        yield "server_profiles.delete_all: by a filter", self.delete_all
+        yield "server_profiles.patch", self.patch
         yield "one profile a server, names are unique", self.taken
         yield "tasks.get_all, get_by_uri", self.tasks
 
@@ -498,6 +500,17 @@ class Profiles:
         profile = self.client.create({"name": "web02", **where, "osDeploymentSettings": self.settings()})
         expect(profile.data["osDeploymentSettings"]["osVolumeUri"] is None, profile.data)
         profile.delete()
+
+    def delete_all(self):
+        for name in ("short1", "short2"):
+            self.client.create({"name": name})
+        self.client.delete_all(filter="name='short1'")
+        expect(names(self.client.get_all()) == ["short2", "web01"], names(self.client.get_all()))
+        self.client.get_by_name("short2").delete()
+
+    def patch(self):
+        self.client.get_by_name("web01").patch("replace", "/description", "patched")
+        expect(self.client.get_by_name("web01").data["description"] == "patched", "not patched")
 
     def taken(self):
         where = self.where("other1")
