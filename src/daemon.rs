@@ -2,7 +2,7 @@
 //! durable behind.
 //!
 //! ```text
-//!   lock and open the store ─► publish volumes ─► portals ─► control socket ─► ready
+//!   lock and open the store, the catalog ─► undo, carry on ─► publish volumes ─► portals ─► control socket ─► ready
 //!        exit 0 ◄─ checkpoint ◄─ ask initiators to log out ◄─ stop listening ◄─ SIGTERM
 //! ```
 
@@ -15,9 +15,10 @@ use anyhow::Context;
 use config::Config;
 use cow::Store;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::catalog::Catalog;
+use crate::catalog::{self, Catalog};
 use crate::control::{self, Control, ControlSocket};
 use crate::exports::Directory;
 use crate::portal::{self, PortalConfig, Portals, VolumeExports};
@@ -55,12 +56,22 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         tracing::warn!(%layer, "data whose volume has lost its manifest; see osvol store check");
     }
     let levels = Arc::new(SpaceLevels::default());
-    let (portals, exports) = export(config, &store, levels.clone())?;
+    let listeners = config.iscsi.portals.iter().map(|address| portal::bind(*address));
+    let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
+    let directory = Directory::new();
+    let exports = exports(config, &store, &directory, &listeners, levels.clone())?;
     let scrub = Scrubber::start(store.clone(), &config.scrub).context("cannot start the scrub")?;
     let catalog = open_catalog(&config.store.path)?;
     let control =
-        Control::new(store.clone(), catalog, exports.clone(), scrub.clone(), levels.clone(), &config.images)
-            .context("cannot read the golden images")?;
+        Control::new(store.clone(), catalog, exports.clone(), scrub.clone(), levels.clone(), &config.images)?;
+    let lifecycle = control.lifecycle().clone();
+    // Before anybody can log in: who finds no target is not told to try again.
+    let recovered = lifecycle.clone();
+    tokio::task::spawn_blocking(move || recovered.recover())
+        .await?
+        .context("cannot bring the catalog and the store together")?;
+    let settings = PortalConfig { advertise: config.iscsi.advertise.clone(), ..PortalConfig::default() };
+    let portals = Portals::serve(listeners, directory, settings).context("cannot listen")?;
     create_parent(&config.control.socket)?;
     let socket = ControlSocket::bind(&config.control)?;
     let (stop, mut stopped) = watch::channel(false);
@@ -83,6 +94,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let stopping = async {
         let _ = tokio::time::timeout(STOP_TIME_MAX, portals.stop(LOGOUT_TIME_MAX)).await;
         let _ = tokio::time::timeout(STOP_TIME_MAX, serving).await;
+        let _ = tokio::time::timeout(STOP_TIME_MAX, lifecycle.tasks().idle()).await;
         let ended = tokio::task::spawn_blocking(move || scrub.end());
         let _ = tokio::time::timeout(STOP_TIME_MAX, ended).await;
         close(store).await
@@ -106,31 +118,31 @@ fn open_store(path: &Path) -> anyhow::Result<Arc<Store>> {
 
 /// Opens the catalog, which is in the store's directory. A damaged one stops nobody from booting.
 fn open_catalog(store: &Path) -> anyhow::Result<Arc<Catalog>> {
-    let catalog = Catalog::open(&store.join("catalog")).context("cannot open the catalog")?;
-    for damage in catalog.damage() {
-        tracing::error!("the catalog is damaged and is not written: {damage}");
+    let directory = store.join("catalog");
+    match Catalog::open(&directory) {
+        Ok(catalog) => Ok(catalog),
+        Err(error @ (catalog::Error::Newer { .. } | catalog::Error::Io { .. })) => {
+            Err(error).context(format!("cannot open the catalog in {}", directory.display()))
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{:#}", anyhow::Error::new(error)), "the catalog cannot be read");
+            Catalog::unreadable(&directory).context("cannot go on without a catalog")
+        }
     }
-    Ok(catalog)
 }
 
-/// Publishes all volumes and listens on the portals.
-fn export(
+/// Targets under their names; none is exported yet.
+fn exports(
     config: &Config,
     store: &Arc<Store>,
+    directory: &Arc<Directory>,
+    listeners: &[TcpListener],
     levels: Arc<SpaceLevels>,
-) -> anyhow::Result<(Portals, Arc<VolumeExports>)> {
-    let listeners = config.iscsi.portals.iter().map(|address| portal::bind(*address));
-    let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
-    let listening =
-        listeners.iter().map(tokio::net::TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
-    let directory = Directory::new();
-    let advertise = config.iscsi.advertise.clone();
-    let told = service::told_addresses(&advertise, &listening);
+) -> anyhow::Result<Arc<VolumeExports>> {
+    let listening = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    let told = service::told_addresses(&config.iscsi.advertise, &listening);
     let prefix = &config.iscsi.name_prefix;
-    let exports = VolumeExports::new(store.clone(), directory.clone(), told, prefix, levels);
-    let settings = PortalConfig { advertise, ..PortalConfig::default() };
-    let portals = Portals::serve(listeners, directory, settings).context("cannot listen")?;
-    Ok((portals, exports))
+    Ok(VolumeExports::new(store.clone(), directory.clone(), told, prefix, levels))
 }
 
 /// Makes the socket's own directory, as a service manager would have.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use iscsi::auth::AuthenticationPolicy;
@@ -42,6 +43,8 @@ pub struct Target {
     access: Access,
     open: Box<OpenLun>,
     lun: OnceCell<Arc<Lun>>,
+    /// Sessions that were ever admitted.
+    logins: AtomicU64,
 }
 
 impl Target {
@@ -141,7 +144,8 @@ impl Directory {
 
     /// Exports a target; one of the same name is replaced for logins to come.
     pub fn add(&self, name: IscsiName, access: Access, open: Box<OpenLun>) {
-        let target = Target { name: name.clone(), access, open, lun: OnceCell::new() };
+        let target =
+            Target { name: name.clone(), access, open, lun: OnceCell::new(), logins: AtomicU64::new(0) };
         self.inner.lock().targets.insert(name, Arc::new(target));
     }
 
@@ -187,6 +191,12 @@ impl Directory {
         visible.map(|target| target.name.clone()).collect()
     }
 
+    /// How often somebody has logged in to a target since it was exported.
+    #[must_use]
+    pub fn logins(&self, name: &IscsiName) -> u64 {
+        self.inner.lock().targets.get(name).map_or(0, |target| target.logins.load(Ordering::Relaxed))
+    }
+
     /// Who is logged in to a target.
     #[must_use]
     pub fn sessions(&self, name: &IscsiName) -> Vec<SessionListing> {
@@ -226,10 +236,13 @@ impl Directory {
         handle: SessionHandle,
     ) -> Result<Admission<SessionHandle>, LoginStatus> {
         let mut inner = self.inner.lock();
-        if let Some(target) = &key.target_name
-            && !inner.targets.contains_key(target)
-        {
-            return Err(LoginStatus::TargetRemoved);
+        if let Some(name) = &key.target_name {
+            let target = inner.targets.get(name).ok_or(LoginStatus::TargetRemoved)?;
+            // It may have been given to another initiator since this one was let in.
+            if !target.access.permits(&key.initiator_name, handle.address.ip()) {
+                return Err(LoginStatus::AuthorizationFailure);
+            }
+            target.logins.fetch_add(1, Ordering::Relaxed);
         }
         let existing = inner.sessions.find(tsih);
         let same_connection = existing.is_some_and(|old| old.connection_id == handle.connection_id);

@@ -4,6 +4,7 @@ pub mod control;
 pub mod daemon;
 pub mod exports;
 pub mod images;
+pub mod lifecycle;
 pub mod lun;
 pub mod portal;
 pub mod service;

@@ -57,7 +57,7 @@ pub use event::{Event, EventKind};
 pub use format::{BadFormat, ImageFormat};
 pub use hardware::{PowerState, PowerStateChange, ServerHardware, ServerHardwareSpec};
 pub use hardware_type::{ServerHardwareType, ServerHardwareTypeSpec};
-pub use head::Head;
+pub use head::{Head, ResourceNames};
 pub use impact::{Impact, ImpactOutcome, VolumeImpact};
 pub use image::{GoldenImage, GoldenImageBody, NewGoldenImage};
 pub use lenient::Extra;

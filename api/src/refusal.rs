@@ -98,6 +98,9 @@ pub struct Refusal {
     /// Refusals below this one.
     #[serde(default)]
     pub nested_errors: Vec<Refusal>,
+    /// What would be lost, and how to say proceed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impact: Option<Box<crate::Impact>>,
 }
 
 impl Refusal {
@@ -110,6 +113,7 @@ impl Refusal {
             recommended_actions: Vec::new(),
             error_source: None,
             nested_errors: Vec::new(),
+            impact: None,
         }
     }
 
@@ -124,6 +128,13 @@ impl Refusal {
     #[must_use]
     pub fn action(mut self, action: impl Into<String>) -> Self {
         self.recommended_actions.push(action.into());
+        self
+    }
+
+    /// Adds what would be lost.
+    #[must_use]
+    pub fn impact(mut self, impact: crate::Impact) -> Self {
+        self.impact = Some(Box::new(impact));
         self
     }
 

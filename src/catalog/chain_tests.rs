@@ -8,8 +8,10 @@ use api::{
 };
 use uuid::Uuid;
 
-use super::build_plans::Origin;
-use super::{Catalog, Error, Kind, Tx, build_plans, deployment_plans, golden_images, plan_scripts};
+use crate::catalog::build_plans::Origin;
+use crate::catalog::{
+    self, Catalog, Error, Kind, Tx, build_plans, deployment_plans, golden_images, plan_scripts,
+};
 
 struct Fixture {
     catalog: Arc<Catalog>,
@@ -22,7 +24,7 @@ impl Fixture {
         Self { catalog: Catalog::open(&directory.path().join("catalog")).unwrap(), _directory: directory }
     }
 
-    fn write<T>(&self, write: impl FnOnce(&Tx<'_>) -> super::Result<T>) -> super::Result<T> {
+    fn write<T>(&self, write: impl FnOnce(&Tx<'_>) -> catalog::Result<T>) -> catalog::Result<T> {
         self.catalog.write(write)
     }
 }
@@ -84,7 +86,7 @@ fn attribute(name: &str, kind: AttributeType, value: Option<&str>) -> CustomAttr
 }
 
 /// script `s` ← build plan `b` ← deployment plan `p` (+ image `i`) ← profile `web01`, if wanted.
-fn chain(tx: &Tx<'_>, with_profile: bool) -> super::Result<()> {
+fn chain(tx: &Tx<'_>, with_profile: bool) -> catalog::Result<()> {
     plan_scripts::insert(tx, &script("s", "echo @Greeting:Hello@"))?;
     build_plans::insert(tx, &build_plan("b", &["s"]), Origin::Written)?;
     let new = golden_images::NewGoldenImage { name: "i".into(), ..Default::default() };
@@ -101,7 +103,7 @@ fn chain(tx: &Tx<'_>, with_profile: bool) -> super::Result<()> {
 }
 
 #[track_caller]
-fn in_use<T>(result: super::Result<T>, kind: Kind, by: &str) {
+fn in_use<T>(result: catalog::Result<T>, kind: Kind, by: &str) {
     match result.map(drop) {
         Err(Error::InUse { kind: found, by: users, .. }) => {
             assert_eq!(found, kind);
@@ -340,7 +342,7 @@ fn resolve(
     fixture: &Fixture,
     plan: Uuid,
     values: &[(&'static str, &'static str)],
-) -> super::Result<deployment_plans::Effective> {
+) -> catalog::Result<deployment_plans::Effective> {
     let values = values.iter().map(|(name, value)| (*name, Some(*value)));
     fixture.catalog.read(|tx| deployment_plans::check_attributes(tx, plan, values))
 }
@@ -456,8 +458,8 @@ fn the_catalog_follows_the_stores_images() {
 
 #[test]
 fn what_an_operation_relies_on_is_not_edited() {
-    use super::holds::{Hold, take};
-    use super::tasks::{Subject, TaskRecord, save};
+    use crate::catalog::holds::{Hold, take};
+    use crate::catalog::tasks::{Subject, TaskRecord, save};
     let fixture = Fixture::new();
     fixture.write(|tx| chain(tx, false)).unwrap();
     let edited = fixture.write(|tx| {

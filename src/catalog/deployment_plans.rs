@@ -13,7 +13,7 @@ use super::{
     Changed, Envelope, Error, Kind, Result, Tx, attributes, golden_images, holds, json, uuid, uuid_or_null,
 };
 
-pub use super::effective::{Effective, Resolved, check_attributes};
+pub use super::effective::{Effective, Resolved, check_attributes, secret_names};
 
 const KIND: Kind = Kind::DeploymentPlan;
 const TABLE: &str = "deployment_plans";

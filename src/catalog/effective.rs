@@ -182,3 +182,13 @@ pub fn check_attributes<'a>(
 ) -> Result<Effective> {
     deployment_plans::get(tx, plan)?.effective(values)
 }
+
+/// The plan's attributes whose values nobody is shown.
+///
+/// # Errors
+/// When there is no such plan.
+pub fn secret_names(tx: &Tx<'_>, plan: Uuid) -> Result<Vec<String>> {
+    let attributes = deployment_plans::get(tx, plan)?.attributes;
+    let secrets = attributes.into_iter().filter(|attribute| attribute.kind == AttributeType::Password);
+    Ok(secrets.map(|attribute| attribute.name).collect())
+}

@@ -136,6 +136,21 @@ impl Catalog {
         }))
     }
 
+    /// An empty catalog in memory, in place of one that cannot be read. Nothing can be written to it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn unreadable(directory: &Path) -> Result<Arc<Self>> {
+        let (changes, _) = broadcast::channel(CHANGES_KEPT);
+        Ok(Arc::new(Self {
+            directory: directory.to_owned(),
+            writer: Mutex::new(open::in_memory()?),
+            reader: Mutex::new(open::in_memory()?),
+            changes,
+            damage: Mutex::new(vec![format!("the file in {} cannot be read", directory.display())]),
+        }))
+    }
+
     /// Where it is.
     #[must_use]
     pub fn directory(&self) -> &Path {

@@ -72,6 +72,13 @@ fn connect(file: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// An empty database of the newest version.
+pub(super) fn in_memory() -> Result<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    make_tables(&mut connection, 0)?;
+    Ok(connection)
+}
+
 /// What SQLite finds wrong with the file.
 fn faults(connection: &Connection) -> Result<Vec<String>> {
     let mut statement = connection.prepare(&format!("PRAGMA integrity_check({FAULTS_MAX})"))?;
@@ -122,8 +129,12 @@ fn migrate(connection: &mut Connection, directory: &Path) -> Result<()> {
             connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
         }
     }
+    make_tables(connection, usize::try_from(found).unwrap_or(0))
+}
+
+/// Runs all migrations from a version on.
+fn make_tables(connection: &mut Connection, from: usize) -> Result<()> {
     let transaction = connection.transaction()?;
-    let from = usize::try_from(found).unwrap_or(0);
     for files in MIGRATIONS.iter().skip(from) {
         for file in *files {
             transaction.execute_batch(file)?;

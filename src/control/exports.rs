@@ -8,6 +8,8 @@ use std::pin::Pin;
 use api::SessionSummary;
 use cow::{VolumeId, VolumeInfo};
 
+use crate::exports::Access;
+
 /// The targets under which volumes are exported.
 pub trait Exports: Send + Sync + 'static {
     /// Addresses that initiators are told.
@@ -31,8 +33,16 @@ pub trait Exports: Send + Sync + 'static {
     /// Number of sessions to all volumes.
     fn session_count(&self) -> usize;
 
-    /// Makes a volume known: from now on initiators can log in to it.
-    fn publish(&self, volume: &VolumeInfo);
+    /// How often somebody has logged in to a volume since the daemon started.
+    fn logins(&self, volume: VolumeId) -> u64;
+
+    /// Makes a volume known to everybody: from now on initiators can log in to it.
+    fn publish(&self, volume: &VolumeInfo) {
+        self.publish_to(volume, Access::default());
+    }
+
+    /// Makes a volume known to some.
+    fn publish_to(&self, volume: &VolumeInfo, access: Access);
 
     /// Takes a volume away before it is removed: nobody can log in any more and nothing holds it open. Without
     /// `force` it is left as it was while somebody is logged in.

@@ -46,6 +46,16 @@ impl Names {
     }
 }
 
+impl crate::lifecycle::VolumeNames for Names {
+    fn appeared(&self, name: &str, id: VolumeId) {
+        self.settle(name, id);
+    }
+
+    fn went(&self, name: &str) {
+        self.release(name);
+    }
+}
+
 fn key(name: &str) -> String {
     name.to_ascii_lowercase()
 }

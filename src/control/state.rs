@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context;
 use cow::Store;
 use tokio::sync::{Semaphore, watch};
 
@@ -16,6 +17,7 @@ use super::refusals;
 use super::sessions::Sessions;
 use crate::catalog::{self, Catalog, Tx};
 use crate::images::Importer;
+use crate::lifecycle::Lifecycle;
 use crate::service::{Scrubber, SpaceLevels};
 
 /// The daemon as the control API sees it.
@@ -24,7 +26,8 @@ pub struct Control {
     pub(super) catalog: Arc<Catalog>,
     pub(super) exports: Arc<dyn Exports>,
     pub(super) importer: Arc<Importer>,
-    pub(super) names: Names,
+    pub(super) names: Arc<Names>,
+    pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) known: Arc<KnownImages>,
     pub(super) scrub: Arc<Scrubber>,
     pub(super) levels: Arc<SpaceLevels>,
@@ -42,7 +45,7 @@ impl Control {
     /// A control API over an open store, ready to be served.
     ///
     /// # Errors
-    /// When the store's golden images cannot be read.
+    /// When the store's golden images cannot be read, or the system has no randomness.
     pub fn new(
         store: Arc<Store>,
         catalog: Arc<Catalog>,
@@ -50,9 +53,11 @@ impl Control {
         scrub: Arc<Scrubber>,
         levels: Arc<SpaceLevels>,
         images: &config::Images,
-    ) -> cow::Result<Arc<Self>> {
-        let names = Names::new(&store.volumes());
-        let known = Arc::new(KnownImages::new(&store.images()?));
+    ) -> anyhow::Result<Arc<Self>> {
+        let names = Arc::new(Names::new(&store.volumes()));
+        let lifecycle = Lifecycle::new(catalog.clone(), store.clone(), exports.clone(), names.clone())?;
+        let images_there = store.images().context("cannot read the golden images")?;
+        let known = Arc::new(KnownImages::new(&images_there));
         let added = known.clone();
         let importer = Importer::new(store.clone(), images, Box::new(move |image| added.add(image)));
         Ok(Arc::new(Self {
@@ -61,6 +66,7 @@ impl Control {
             exports,
             importer,
             names,
+            lifecycle,
             known,
             scrub,
             levels,
@@ -71,6 +77,12 @@ impl Control {
             listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
             stopping: watch::Sender::new(false),
         }))
+    }
+
+    /// The life of profiles' volumes.
+    #[must_use]
+    pub fn lifecycle(&self) -> &Arc<Lifecycle> {
+        &self.lifecycle
     }
 
     /// Ends what has no end of its own, such as streams of events, because the daemon stops.

@@ -29,6 +29,8 @@ pub struct VolumeExports {
     portals: Vec<SocketAddr>,
     prefix: String,
     published: Mutex<HashMap<VolumeId, IscsiName>>,
+    /// Logins to volumes while they were exported before.
+    logins: Mutex<HashMap<VolumeId, u64>>,
     /// Where persistent reservations are kept.
     reservations: PathBuf,
     /// Files of persistent reservations that were set aside because they are damaged, by volume.
@@ -37,7 +39,7 @@ pub struct VolumeExports {
 }
 
 impl VolumeExports {
-    /// Exports all volumes that the store has. `portals` are told to people.
+    /// Nothing is exported yet. `portals` are told to people.
     #[must_use]
     pub fn new(
         store: Arc<Store>,
@@ -53,11 +55,11 @@ impl VolumeExports {
             portals,
             prefix: prefix.to_owned(),
             published: Mutex::default(),
+            logins: Mutex::default(),
             damaged: Arc::new(Mutex::new(damaged_reservations(&reservations))),
             reservations,
             levels,
         };
-        exports.store.volumes().iter().for_each(|info| exports.publish(info));
         Arc::new(exports)
     }
 
@@ -74,7 +76,7 @@ impl VolumeExports {
         self.reservations.join(volume.to_string())
     }
 
-    fn try_publish(&self, info: &VolumeInfo) -> anyhow::Result<()> {
+    fn try_publish(&self, info: &VolumeInfo, access: Access) -> anyhow::Result<()> {
         let name = self.iscsi_name(info.id, &info.name)?;
         let (store, id) = (self.store.clone(), info.id);
         let target_name = name.to_string();
@@ -94,7 +96,7 @@ impl VolumeExports {
             }
             Ok(lun)
         };
-        self.directory.add(name.clone(), Access::default(), Box::new(open));
+        self.directory.add(name.clone(), access, Box::new(open));
         self.published.lock().insert(id, name);
         Ok(())
     }
@@ -202,8 +204,13 @@ impl Exports for VolumeExports {
         self.directory.session_count()
     }
 
-    fn publish(&self, volume: &VolumeInfo) {
-        if let Err(error) = self.try_publish(volume) {
+    fn logins(&self, volume: VolumeId) -> u64 {
+        self.logins.lock().get(&volume).copied().unwrap_or(0)
+            + self.name_of(volume).map_or(0, |name| self.directory.logins(&name))
+    }
+
+    fn publish_to(&self, volume: &VolumeInfo, access: Access) {
+        if let Err(error) = self.try_publish(volume, access) {
             tracing::error!(volume = volume.name, error = format!("{error:#}"), "the volume is not exported");
         }
     }
@@ -215,8 +222,10 @@ impl Exports for VolumeExports {
     ) -> Pin<Box<dyn Future<Output = Withdrawal> + Send + '_>> {
         Box::pin(async move {
             let Some(name) = self.name_of(volume) else { return Withdrawal::Done };
+            let logins = self.directory.logins(&name);
             match self.directory.remove(&name, force).await {
                 Ok(()) => {
+                    *self.logins.lock().entry(volume).or_default() += logins;
                     self.published.lock().remove(&volume);
                     let _ = std::fs::remove_file(self.reservations_of(volume));
                     if let Some(aside) = self.damaged.lock().remove(&volume) {

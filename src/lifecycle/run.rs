@@ -1,0 +1,305 @@
+//! The steps of an operation. [`super`] draws them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Code, Refusal};
+use cow::{NewVolume, VolumeId, VolumeInfo};
+use uuid::Uuid;
+
+use super::journal::Journal;
+use super::prepare::{Commit, Creates};
+use super::rules::Outcome;
+use super::service::{Lifecycle, Work};
+use super::{access, failpoint};
+use crate::catalog::os_volumes::{self, OsVolume, VolumeState};
+use crate::catalog::profiles::{self, Profile};
+use crate::catalog::tasks::TaskState;
+use crate::catalog::{self, Tx, hardware, logical_enclosures, tasks};
+use crate::control::{Withdrawal, refusals};
+
+/// Tries to delete a volume that somebody still holds for a moment: commands that end, upkeep, an export of its content.
+const DISPOSE_TRIES: u32 = 200;
+const DISPOSE_AGAIN_AFTER: Duration = Duration::from_millis(25);
+
+impl Lifecycle {
+    /// Does what has begun, to its end.
+    pub(super) async fn run(self: Arc<Self>, work: Box<Work>) {
+        failpoint::pass("begun");
+        let done = self.until_committed(&work).await;
+        match done {
+            Ok(doomed) => self.carry_on(work, doomed).await,
+            Err(refusal) => self.undo(work, refusal).await,
+        }
+    }
+
+    /// All steps that can be undone, and the one after which they cannot.
+    async fn until_committed(self: &Arc<Self>, work: &Work) -> Result<Vec<OsVolume>, Refusal> {
+        let created = match (&work.prepared.creates, &work.volume) {
+            (Some(creates), Some(name)) => Some(self.create(work, creates, name).await?),
+            _ => None,
+        };
+        failpoint::pass("created");
+        for volume in &work.prepared.withdraws {
+            if let Withdrawal::InUse(sessions) = self.exports.withdraw(*volume, work.while_in_use).await {
+                let who: Vec<_> = sessions.into_iter().map(|session| session.initiator_name).collect();
+                return Err(Refusal::new(Code::InUse, "an initiator logged in to the volume meanwhile")
+                    .details(format!("logged in: {}", who.join(", ")))
+                    .action("shut the server down first"));
+            }
+        }
+        failpoint::pass("withdrawn");
+        let (this, task, name) = (self.clone(), work.task.id(), work.volume.clone());
+        let commit = work.prepared.commit.clone();
+        let origin = work.prepared.creates.clone();
+        let written = self.blocking(move |_| {
+            this.catalog.write(|tx| {
+                let new =
+                    created.zip(origin).zip(name).map(|((info, creates), name)| New { info, creates, name });
+                let doomed = commit_in(tx, &commit, new.as_ref())?;
+                tasks::set_journal(tx, task, Some(&Journal::Committed.text()))?;
+                Ok(doomed)
+            })
+        });
+        let doomed = written.await?.map_err(|error| refusals::of_catalog(&error))?;
+        failpoint::pass("committed");
+        Ok(doomed)
+    }
+
+    async fn create(&self, work: &Work, creates: &Creates, name: &str) -> Result<VolumeInfo, Refusal> {
+        work.task.log(format!("creating {name}"));
+        let new = NewVolume { name: name.to_owned(), image: creates.image, size_bytes: creates.size_bytes };
+        let created = self.blocking(move |store| store.create_volume(new)).await?;
+        let info = created.map_err(|error| refusals::of_store(&error))?;
+        self.names.appeared(name, info.id);
+        work.task.percent(50);
+        Ok(info)
+    }
+
+    /// It has happened: the rest follows from the catalog, now or at the next start.
+    async fn carry_on(self: &Arc<Self>, work: Box<Work>, doomed: Vec<OsVolume>) {
+        self.publish(&work.prepared.republishes).await;
+        failpoint::pass("published");
+        work.task.percent(80);
+        let mut left = Vec::new();
+        for volume in doomed {
+            work.task.log(format!("deleting {}", volume.name));
+            match self.dispose(&volume).await {
+                Ok(()) => failpoint::pass("disposed-one"),
+                Err(refusal) => {
+                    tracing::error!(volume = volume.name, "a condemned volume is not deleted yet: {refusal}");
+                    left.push(refusal.details("the next start of osvold deletes it"));
+                }
+            }
+        }
+        failpoint::pass("disposed");
+        work.task.log("done");
+        let state = if left.is_empty() { TaskState::Completed } else { TaskState::Warning };
+        let this = self.clone();
+        let ended = self.blocking(move |_| {
+            this.catalog.write(|tx| work.task.end_in(tx, state, &left)).map(|()| work.task.ended())
+        });
+        match ended.await {
+            Ok(Ok(())) => failpoint::pass("finished"),
+            Ok(Err(error)) => tracing::error!(%error, "the end of an operation is not written down"),
+            Err(refusal) => tracing::error!(%refusal, "the end of an operation is not written down"),
+        }
+    }
+
+    /// Nothing has happened: what was made goes, what was withdrawn is exported again.
+    async fn undo(self: &Arc<Self>, work: Box<Work>, refusal: Refusal) {
+        self.publish(&work.prepared.republishes).await;
+        let this = self.clone();
+        let undone = self.blocking(move |_| {
+            if let Some(name) = &work.volume
+                && let Err(error) = this.remove_by_name(name)
+            {
+                // The journal stays, and the next start tries again: dropping the task leaves it.
+                tracing::error!(volume = name, %error, "a volume that was made for nothing is not deleted yet");
+                return Ok(());
+            }
+            work.task.fail(&refusal)
+        });
+        match undone.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the end of an operation is not written down"),
+            Err(refusal) => tracing::error!(%refusal, "an operation is not undone"),
+        }
+    }
+
+    /// Exports the volumes of profiles as the catalog says.
+    pub(super) async fn publish(self: &Arc<Self>, profiles: &[Uuid]) {
+        for profile in profiles.iter().copied() {
+            let this = self.clone();
+            let export = self.blocking(move |store| {
+                let export = this.catalog.read(|tx| match access::of_profile(tx, profile) {
+                    // It was deleted, or was never made.
+                    Err(catalog::Error::NotFound { .. }) => Ok(None),
+                    found => found,
+                })?;
+                let Some(export) = export else { return Ok(None) };
+                let access = export.access()?;
+                Ok::<_, catalog::Error>(store.volume_info(export.volume).ok().map(|info| (info, access)))
+            });
+            match export.await {
+                Ok(Ok(Some((info, access)))) => self.exports.publish_to(&info, access),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => tracing::error!(%profile, %error, "a profile's volume is not exported"),
+                Err(refusal) => tracing::error!(%profile, %refusal, "a profile's volume is not exported"),
+            }
+        }
+    }
+
+    /// Deletes a condemned volume from the store, then from the catalog.
+    async fn dispose(self: &Arc<Self>, volume: &OsVolume) -> Result<(), Refusal> {
+        let _ = self.exports.withdraw(volume.id, true).await;
+        for _ in 1..DISPOSE_TRIES {
+            match self.dispose_once(volume).await? {
+                Err(error) if error.kind() == cow::Kind::InUse => {
+                    tokio::time::sleep(DISPOSE_AGAIN_AFTER).await;
+                }
+                result => return result.map_err(|error| refusals::of_store(&error)),
+            }
+        }
+        self.dispose_once(volume).await?.map_err(|error| refusals::of_store(&error))
+    }
+
+    async fn dispose_once(self: &Arc<Self>, volume: &OsVolume) -> Result<cow::Result<()>, Refusal> {
+        let (this, id, name) = (self.clone(), volume.id, volume.name.clone());
+        let gone = self.blocking(move |_| {
+            if let Err(error) = this.remove_from_store(id) {
+                return Ok(Err(error));
+            }
+            this.names.went(&name);
+            this.catalog.write(|tx| os_volumes::forget(tx, id)).map(Ok)
+        });
+        gone.await?.map_err(|error| refusals::of_catalog(&error))
+    }
+
+    /// Removes a volume and its snapshots. One that is not there is removed already.
+    pub(super) fn remove_from_store(&self, id: VolumeId) -> cow::Result<()> {
+        for snapshot in self.store.snapshots().into_iter().filter(|snapshot| snapshot.volume == Some(id)) {
+            match self.store.remove_snapshot(snapshot.id) {
+                Err(error) if error.kind() != cow::Kind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        match self.store.remove_volume(id) {
+            Err(error) if error.kind() == cow::Kind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    pub(super) fn remove_by_name(&self, name: &str) -> cow::Result<()> {
+        let made = self.store.volumes().into_iter().find(|volume| volume.name == name);
+        if let Some(made) = made {
+            self.remove_from_store(made.id)?;
+            self.names.went(name);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&cow::Store) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let store = self.store.clone();
+        let done = tokio::task::spawn_blocking(move || act(&store)).await;
+        done.map_err(|error| refusals::internal("the lifecycle", &error))
+    }
+}
+
+/// A volume that has been made for a profile.
+struct New {
+    info: VolumeInfo,
+    creates: Creates,
+    name: String,
+}
+
+/// Writes everything down. Gives the volumes that were condemned.
+fn commit_in(tx: &Tx<'_>, commit: &Commit, new: Option<&New>) -> catalog::Result<Vec<OsVolume>> {
+    match commit {
+        Commit::SaveProfile { after, outcome, keep } => save_profile(tx, after, *outcome, *keep, new),
+        Commit::DeleteProfile { profile } => {
+            let doomed = os_volumes::generations(tx, profile.envelope.id)?;
+            doom_all(tx, &doomed)?;
+            profiles::remove(tx, profile)?;
+            Ok(doomed)
+        }
+        Commit::RollBack { after, to } => {
+            let generations = os_volumes::generations(tx, after.envelope.id)?;
+            for volume in generations.iter().filter(|volume| volume.state == VolumeState::Current) {
+                os_volumes::set_state(tx, volume, VolumeState::Kept)?;
+            }
+            for volume in generations.iter().filter(|volume| volume.id == *to) {
+                os_volumes::set_state(tx, volume, VolumeState::Current)?;
+            }
+            profiles::save(tx, after)?;
+            Ok(Vec::new())
+        }
+        Commit::MoveEnclosure { enclosure, group, profiles } => {
+            logical_enclosures::set_group(tx, *enclosure, *group)?;
+            for profile in profiles {
+                profiles::save(tx, profile)?;
+            }
+            Ok(Vec::new())
+        }
+        Commit::DeleteEnclosure { enclosure } => {
+            let doomed = os_volumes::in_enclosure(tx, *enclosure)?;
+            doom_all(tx, &doomed)?;
+            logical_enclosures::remove(tx, *enclosure)?;
+            Ok(doomed)
+        }
+        Commit::DeleteHardware { hardware: server } => {
+            hardware::remove(tx, *server)?;
+            Ok(Vec::new())
+        }
+    }
+}
+
+fn save_profile(
+    tx: &Tx<'_>,
+    after: &Profile,
+    outcome: Outcome,
+    keep: usize,
+    new: Option<&New>,
+) -> catalog::Result<Vec<OsVolume>> {
+    let id = after.envelope.id;
+    profiles::save(tx, after)?;
+    let before = os_volumes::generations(tx, id)?;
+    let next = os_volumes::next_generation(tx, id)?;
+    let mut doomed = Vec::new();
+    match outcome {
+        Outcome::Retain | Outcome::Create | Outcome::Refuse => {}
+        Outcome::Delete => doomed = before,
+        Outcome::Regenerate => {
+            // The newest first, the present one at their head.
+            for (index, volume) in before.into_iter().enumerate() {
+                match index < keep {
+                    true => os_volumes::set_state(tx, &volume, VolumeState::Kept)?,
+                    false => doomed.push(volume),
+                }
+            }
+        }
+    }
+    doom_all(tx, &doomed)?;
+    if let Some(New { info, creates, name }) = new {
+        let volume = OsVolume {
+            id: info.id,
+            name: name.clone(),
+            created_ms: tx.now_ms(),
+            profile: Some(id),
+            generation: next,
+            state: VolumeState::Current,
+            enclosure: creates.enclosure,
+            origin: creates.origin.clone(),
+            deployed_bytes: info.used_bytes,
+        };
+        os_volumes::insert(tx, &volume)?;
+    }
+    Ok(doomed)
+}
+
+fn doom_all(tx: &Tx<'_>, volumes: &[OsVolume]) -> catalog::Result<()> {
+    volumes.iter().try_for_each(|volume| os_volumes::doom(tx, volume))
+}
