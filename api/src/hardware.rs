@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Head;
 use crate::lenient;
+use crate::{Head, ResourceNames};
 
 /// A server (`/rest/server-hardware/{id}`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,9 @@ pub struct ServerHardware {
     pub initiator_name: Option<String>,
     /// Addresses of its network cards, in lower case.
     pub mac_addresses: Vec<String>,
+    /// Names behind these paths.
+    #[serde(default)]
+    pub resource_names: ResourceNames,
     /// The locator light, as it was last asked for.
     pub uid_state: Option<String>,
 }

@@ -34,3 +34,30 @@ pub struct Head {
     #[serde(rename = "eTag")]
     pub e_tag: String,
 }
+
+/// Names behind a resource's paths, for people. The server fills them in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResourceNames {
+    /// The server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_hardware: Option<String>,
+    /// Its hardware type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_hardware_type: Option<String>,
+    /// The enclosure group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enclosure_group: Option<String>,
+    /// The logical enclosure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logical_enclosure: Option<String>,
+    /// The profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_profile: Option<String>,
+    /// The deployment plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment_plan: Option<String>,
+    /// The volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_volume: Option<String>,
+}

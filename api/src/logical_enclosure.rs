@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::lenient::{self, Extra};
-use crate::{GroupDeploymentSettings, Head};
+use crate::{GroupDeploymentSettings, Head, ResourceNames};
 
 /// A logical enclosure (`/rest/logical-enclosures/{id}`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +17,9 @@ pub struct LogicalEnclosure {
     pub enclosure_group_uri: String,
     /// Where its volumes come from: this daemon.
     pub deployment_manager_settings: DeploymentManagerSettings,
+    /// Names behind these paths.
+    #[serde(default)]
+    pub resource_names: ResourceNames,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "fields of clients, given back as they came")]
     pub extra: Extra,

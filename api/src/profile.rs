@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::lenient::{self, Extra};
-use crate::{Head, truth};
+use crate::{Head, ResourceNames, truth};
 
 /// A server profile (`/rest/server-profiles/{id}`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +35,9 @@ pub struct ServerProfile {
     pub iscsi_chap: IscsiChap,
     /// The deployment plan, the attributes and the volume; `null` for a profile without a plan.
     pub os_deployment_settings: Option<OsDeploymentSettings>,
+    /// Names behind these paths.
+    #[serde(default)]
+    pub resource_names: ResourceNames,
     /// Whether something is being done to it.
     pub in_progress: bool,
     /// Path of the task that does it.
@@ -50,7 +53,8 @@ impl ServerProfile {
     /// The value of [`Head::category`].
     pub const CATEGORY: &'static str = "server-profiles";
     /// Fields that the server fills and that are no input when they come back in a PUT.
-    pub const FILLED: [&'static str; 17] = [
+    pub const FILLED: [&'static str; 18] = [
+        "resourceNames",
         "effectiveInitiatorName",
         "type",
         "category",

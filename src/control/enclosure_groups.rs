@@ -113,6 +113,7 @@ async fn remove(State(control): State<Arc<Control>>, Path(id): Path<String>, hea
         enclosure_groups::remove(tx, row.envelope.id, if_match.as_deref())?;
         Ok(row.envelope.name)
     });
-    tracing::info!(name = removed.await?, "enclosure group removed");
+    let name = removed.await?;
+    tracing::info!(name, "enclosure group removed");
     Ok(empty(StatusCode::NO_CONTENT))
 }

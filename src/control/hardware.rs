@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use api::{Code, Collection, Health, Page, PowerStateChange, Refusal, ServerHardware, ServerHardwareSpec};
+use api::{
+    Code, Collection, Health, Page, PowerStateChange, Refusal, ResourceNames, ServerHardware,
+    ServerHardwareSpec,
+};
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
@@ -69,22 +72,29 @@ pub(super) fn resource(tx: &Tx<'_>, row: hardware::ServerHardware) -> catalog::R
     let facts = &row.facts;
     let profile = hardware::profile_of(tx, row.envelope.id)?;
     let enclosure = facts.logical_enclosure.map(|id| logical_enclosures::get(tx, id)).transpose()?;
+    let hardware_type = hardware_types::get(tx, facts.hardware_type)?;
     let location = facts.logical_enclosure.map(|id| Kind::LogicalEnclosure.uri(id));
     let state = if profile.is_some() { "ProfileApplied" } else { "NoProfileApplied" };
     Ok(ServerHardware {
         head: head(KIND, ServerHardware::KIND, &row.envelope, (Health::OK, state)),
         uuid: facts.uuid.to_string(),
         serial_number: facts.serial_number.clone(),
-        model: hardware_types::get(tx, facts.hardware_type)?.model,
+        model: hardware_type.model,
         power_state: row.power_state,
         server_hardware_type_uri: Kind::ServerHardwareType.uri(facts.hardware_type),
-        server_profile_uri: profile.map(|(id, _)| Kind::ServerProfile.uri(id)),
-        server_group_uri: enclosure.map(|row| Kind::EnclosureGroup.uri(row.enclosure_group)),
+        server_profile_uri: profile.as_ref().map(|(id, _)| Kind::ServerProfile.uri(id)),
+        server_group_uri: enclosure.as_ref().map(|row| Kind::EnclosureGroup.uri(row.enclosure_group)),
         location_uri: location.clone(),
         logical_enclosure_uri: location,
         position: facts.position,
         initiator_name: facts.initiator_name.clone(),
         mac_addresses: facts.mac_addresses.clone(),
+        resource_names: ResourceNames {
+            server_hardware_type: Some(hardware_type.envelope.name),
+            logical_enclosure: enclosure.map(|row| row.envelope.name),
+            server_profile: profile.map(|(_, name)| name),
+            ..ResourceNames::default()
+        },
         uid_state: row.extra.get(UID_STATE).and_then(|state| state.as_str()).map(str::to_owned),
     })
 }

@@ -99,6 +99,7 @@ async fn remove(State(control): State<Arc<Control>>, Path(id): Path<String>, hea
         hardware_types::remove(tx, row.envelope.id, if_match.as_deref())?;
         Ok(row.envelope.name)
     });
-    tracing::info!(name = removed.await?, "server hardware type removed");
+    let name = removed.await?;
+    tracing::info!(name, "server hardware type removed");
     Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use api::{Collection, DeploymentManagerSettings, Health, LogicalEnclosure, LogicalEnclosureSpec, Page};
+use api::{
+    Collection, DeploymentManagerSettings, Health, LogicalEnclosure, LogicalEnclosureSpec, Page,
+    ResourceNames,
+};
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
@@ -23,7 +26,7 @@ use crate::lifecycle::Request;
 
 const KIND: Kind = Kind::LogicalEnclosure;
 /// Fields of OneView's that this server fills in.
-const FILLED: [&str; 1] = ["deploymentManagerSettings"];
+const FILLED: [&str; 2] = ["deploymentManagerSettings", "resourceNames"];
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use Access::{EditProfiles, View};
@@ -84,6 +87,10 @@ fn resource(tx: &Tx<'_>, row: logical_enclosures::LogicalEnclosure) -> catalog::
         deployment_manager_settings: DeploymentManagerSettings {
             deployment_cluster_uri: None,
             os_deployment_settings: deployment_settings(&group.facts),
+        },
+        resource_names: ResourceNames {
+            enclosure_group: Some(group.envelope.name),
+            ..ResourceNames::default()
         },
         extra: row.extra,
     })

@@ -2,11 +2,11 @@
 
 use api::{
     AttributeType, ChapLevel, Health, InitiatorNameType, IscsiChap, OsDeploymentSettings, ProfileAttribute,
-    ServerProfile,
+    ResourceNames, ServerProfile,
 };
 use rusqlite::OptionalExtension;
 
-use super::placement::{extra_field, head, head_field};
+use super::placement::{extra_field, head, head_field, name_of};
 use crate::catalog::profiles::{self, Chap, Profile};
 use crate::catalog::{Error, Kind, Result, Tx, deployment_plans, hardware, holds, os_volumes};
 use crate::lifecycle::access;
@@ -40,9 +40,29 @@ pub(super) fn of(tx: &Tx<'_>, profile: Profile) -> Result<ServerProfile> {
         },
         iscsi_chap: chap(profile.chap.as_ref()),
         os_deployment_settings: settings(tx, &profile, volume.as_ref(), task.is_some())?,
+        resource_names: names(tx, &profile, hardware.as_ref(), volume.as_ref())?,
         in_progress: task.is_some(),
         task_uri: task.map(|task| Kind::Task.uri(task)),
         extra,
+    })
+}
+
+fn names(
+    tx: &Tx<'_>,
+    profile: &Profile,
+    hardware: Option<&hardware::ServerHardware>,
+    volume: Option<&os_volumes::OsVolume>,
+) -> Result<ResourceNames> {
+    let name =
+        |table, id: Option<uuid::Uuid>| id.map(|id| name_of(tx, table, id)).transpose().map(Option::flatten);
+    Ok(ResourceNames {
+        server_hardware: hardware.map(|row| row.envelope.name.clone()),
+        server_hardware_type: name("server_hardware_types", profile.hardware_type)?,
+        enclosure_group: name("enclosure_groups", profile.enclosure_group)?,
+        logical_enclosure: name("logical_enclosures", hardware.and_then(|row| row.facts.logical_enclosure))?,
+        deployment_plan: name("deployment_plans", profile.plan)?,
+        os_volume: volume.map(|row| row.name.clone()),
+        server_profile: None,
     })
 }
 
