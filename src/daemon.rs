@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::catalog::{self, Catalog};
-use crate::control::{self, Control, ControlSocket};
+use crate::control::{self, Control, ControlSocket, HttpListener};
 use crate::exports::Directory;
 use crate::portal::{self, PortalConfig, Portals, VolumeExports};
 use crate::service::{self, Notifier, Scrubber, SpaceLevels, StopSignals};
@@ -74,13 +74,25 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let portals = Portals::serve(listeners, directory, settings).context("cannot listen")?;
     create_parent(&config.control.socket)?;
     let socket = ControlSocket::bind(&config.control)?;
+    let tls = HttpListener::tls(&config.control.tls, &config.store.path)?;
+    let boot = HttpListener::plain(&config.boot)?;
+    let (listening, booting) = (tls.addresses(), boot.addresses());
     let (stop, mut stopped) = watch::channel(false);
-    let serving = tokio::spawn(socket.serve(control::router(control), async move {
+    let router = control::router(control.clone());
+    let serving_tls = tokio::spawn(tls.serve(router.clone(), stopped.clone()));
+    let serving_boot = tokio::spawn(boot.serve(control::boot_router(control.clone()), stopped.clone()));
+    let serving = tokio::spawn(socket.serve(router, async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }));
     let upkeep = tokio::spawn(service::upkeep(store.clone()));
     let watch = tokio::spawn(service::watch_space(store.clone(), levels, exports));
 
+    for address in listening {
+        tracing::info!("the API over TLS listens on {address}");
+    }
+    for address in booting {
+        tracing::info!("boot scripts are served on {address}");
+    }
     let ready = ready_line(config, &store, portals.listening())?;
     tracing::info!("{ready}");
     notifier.ready(&ready);
@@ -89,11 +101,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     notifier.stopping();
 
     stop.send_replace(true);
+    control.stop();
     upkeep.abort();
     watch.abort();
     let stopping = async {
         let _ = tokio::time::timeout(STOP_TIME_MAX, portals.stop(LOGOUT_TIME_MAX)).await;
         let _ = tokio::time::timeout(STOP_TIME_MAX, serving).await;
+        let _ = tokio::time::timeout(STOP_TIME_MAX, serving_tls).await;
+        let _ = tokio::time::timeout(STOP_TIME_MAX, serving_boot).await;
         let _ = tokio::time::timeout(STOP_TIME_MAX, lifecycle.tasks().idle()).await;
         let ended = tokio::task::spawn_blocking(move || scrub.end());
         let _ = tokio::time::timeout(STOP_TIME_MAX, ended).await;

@@ -8,6 +8,7 @@ mod answer;
 mod asking;
 mod attempts;
 mod auth;
+mod boot;
 mod captures;
 mod connections;
 mod content;
@@ -45,6 +46,7 @@ mod tls;
 mod users;
 mod volumes;
 
+pub use boot::boot_router;
 pub use exports::{Exports, Withdrawal};
 pub use listener::HttpListener;
 pub use routes::router;

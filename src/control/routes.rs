@@ -12,7 +12,7 @@ use super::answer::Refused;
 use super::endpoint::Endpoint;
 use super::state::Control;
 use super::{
-    auth, content, conventions, enclosure_groups, events, hardware, hardware_types, images, logical_enclosures, login, profiles, scrub, snapshots, status, tasks, users, volumes,
+    auth, boot, content, conventions, enclosure_groups, events, hardware, hardware_types, images, logical_enclosures, login, profiles, scrub, snapshots, status, tasks, users, volumes,
 };
 
 /// Largest body that is read into memory. Uploads are streamed and have a limit of their own.
@@ -31,6 +31,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         users::endpoints(),
         tasks::endpoints(),
         events::endpoints(),
+        boot::endpoints(),
         hardware_types::endpoints(),
         hardware::endpoints(),
         enclosure_groups::endpoints(),

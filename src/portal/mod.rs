@@ -38,6 +38,7 @@ use driver::Driver;
 use gatekeeper::Gatekeeper;
 pub(crate) use mailbox::Mailbox;
 pub use socket::bind;
+pub(crate) use socket::configure;
 pub use volumes::VolumeExports;
 
 /// What portals are told.

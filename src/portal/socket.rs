@@ -33,7 +33,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Options of a connection: small PDUs leave at once, and a peer whose host is gone is noticed.
-pub(super) fn configure(socket: &TcpStream) -> std::io::Result<()> {
+pub(crate) fn configure(socket: &TcpStream) -> std::io::Result<()> {
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
