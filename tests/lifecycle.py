@@ -314,6 +314,25 @@ class Life:
         """What the files of the store take."""
         return sum(path.stat().st_blocks * 512 for path in self.target.state.rglob("*") if path.is_file() and "catalog" not in path.parts)
 
+    def other_initiator(self):
+        """A server's iSCSI name is changed while its profile has a volume: the new name gets in, the old one does not."""
+        bay = self.estate.api.get(self.estate.elsewhere["uri"])
+        profile = self.estate.create("web03", self.estate.elsewhere)
+        disk, old, new = self.estate.disk(profile), bay["initiatorName"], estates.iqn("renamed")
+        self.stranger.knows(disk)
+        try:
+            try:
+                self.estate.api.put(bay["uri"], {**self.estate.api.get(bay["uri"]), "initiatorName": new})
+            except Refused as refusal:
+                expect(refusal.status == 409, refusal)
+                expect(self.estate.admits(disk, old), "refused, and its server does not get in any more")
+                return refusal.body.get("message")
+            expect(self.estate.admits(disk, new) and self.estate.seen_by(new) == [disk.iqn], "the new name does not get in")
+            expect(not self.estate.admits(disk, old) and not self.estate.seen_by(old), "the old name still gets in")
+        finally:
+            self.estate.delete(profile)
+            self.estate.api.put(bay["uri"], {**self.estate.api.get(bay["uri"]), "initiatorName": old})
+
     def chap(self):
         """A profile's volume that wants proof, from both sides."""
         fields = {
@@ -376,6 +395,7 @@ def main():
             ("row 5: to a server of another type, a fresh volume", life.another_type),
             ("row 5: another type without a server", life.type_alone),
             ("row 3: unassigned, and its enclosure deleted: the volume and its space are gone", life.enclosure_deleted),
+            ("a server's iSCSI name is changed while it has a volume", life.other_initiator),
             ("CHAP of a profile's volume, both ways", life.chap),
             ("a server of another profile saw nothing, at no moment", stranger.report),
             ("nothing panicked", lambda: expect(not target.panics(), target.panics())),
