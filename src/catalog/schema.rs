@@ -5,6 +5,7 @@ pub(super) const APPLICATION_ID: i64 = 0x4F53_564C;
 
 /// Each entry takes the tables from the version of its index to the next one.
 pub(super) const MIGRATIONS: &[&[&str]] = &[&[
+    include_str!("schema/placement.sql"),
     include_str!("schema/lifecycle.sql"),
     include_str!("schema/artifacts.sql"),
     include_str!("schema/users.sql"),
