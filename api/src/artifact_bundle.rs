@@ -161,6 +161,14 @@ pub struct BundleChoice {
 pub struct ArtifactBundleBody {
     /// The name.
     pub name: Title,
+    /// The eTag that the resource was read with, if it must not have changed since; `If-Match` goes before it.
+    #[serde(
+        rename = "eTag",
+        default,
+        deserialize_with = "lenient::maybe",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub e_tag: Option<String>,
 }
 
 /// The body of what concerns a backup.

@@ -99,6 +99,14 @@ pub struct BuildPlanBody {
     #[serde(default, deserialize_with = "truth::flag")]
     #[schemars(with = "truth::Flag")]
     pub hp_provided: bool,
+    /// The eTag that the resource was read with, if it must not have changed since; `If-Match` goes before it.
+    #[serde(
+        rename = "eTag",
+        default,
+        deserialize_with = "lenient::maybe",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub e_tag: Option<String>,
 }
 
 #[cfg(test)]

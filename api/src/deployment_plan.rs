@@ -80,6 +80,14 @@ pub struct DeploymentPlanBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 16))]
     pub keep_generations: Option<u64>,
+    /// The eTag that the resource was read with, if it must not have changed since; `If-Match` goes before it.
+    #[serde(
+        rename = "eTag",
+        default,
+        deserialize_with = "lenient::maybe",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub e_tag: Option<String>,
 }
 
 /// A deployment plan as OneView sees it (`/rest/os-deployment-plans/{id}`).

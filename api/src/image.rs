@@ -145,6 +145,14 @@ pub struct GoldenImageBody {
     #[serde(default, deserialize_with = "lenient::text")]
     #[schemars(with = "Option<String>")]
     pub description: String,
+    /// The eTag that the resource was read with, if it must not have changed since; `If-Match` goes before it.
+    #[serde(
+        rename = "eTag",
+        default,
+        deserialize_with = "lenient::maybe",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub e_tag: Option<String>,
 }
 
 fn yes() -> bool {

@@ -97,6 +97,14 @@ pub struct PlanScriptBody {
     #[serde(default, deserialize_with = "truth::flag")]
     #[schemars(with = "truth::Flag")]
     pub hp_provided: bool,
+    /// The eTag that the resource was read with, if it must not have changed since; `If-Match` goes before it.
+    #[serde(
+        rename = "eTag",
+        default,
+        deserialize_with = "lenient::maybe",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub e_tag: Option<String>,
 }
 
 /// What a new content would change (`POST /rest/plan-scripts/differences/{id}`).

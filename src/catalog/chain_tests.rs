@@ -40,6 +40,7 @@ fn script(name: &str, content: &str) -> PlanScriptBody {
         plan_type: PlanType::Deploy,
         content: content.into(),
         hp_provided: false,
+        e_tag: None,
     }
 }
 
@@ -57,6 +58,7 @@ fn build_plan(name: &str, scripts: &[&str]) -> BuildPlanBody {
         build_step: scripts.iter().enumerate().map(step).collect(),
         custom_attributes: Vec::new(),
         hp_provided: false,
+        e_tag: None,
     }
 }
 
@@ -69,6 +71,7 @@ fn plan(name: &str, build_plan: &str, image: Option<&str>) -> DeploymentPlanBody
         custom_attributes: Vec::new(),
         hp_provided: false,
         keep_generations: None,
+        e_tag: None,
     }
 }
 

@@ -40,6 +40,10 @@ impl KnownImages {
         self.0.lock().iter().find(|image| image.id == id).map(|image| image.name.clone())
     }
 
+    pub(super) fn size_of(&self, id: ImageId) -> Option<u64> {
+        self.0.lock().iter().find(|image| image.id == id).map(|image| image.size_bytes)
+    }
+
     pub(super) fn is_taken(&self, name: &str) -> bool {
         self.0.lock().iter().any(|image| image.name.eq_ignore_ascii_case(name))
     }

@@ -5,14 +5,18 @@
 
 mod actor;
 mod answer;
+mod artifacts;
 mod asking;
 mod attempts;
 mod auth;
 mod boot;
+mod build_plans;
 mod captures;
 mod connections;
 mod content;
 mod conventions;
+mod deployment_groups;
+mod deployment_plans;
 mod enclosure_groups;
 mod endpoint;
 mod events;
@@ -28,6 +32,7 @@ mod names;
 mod passwords;
 mod peer;
 mod placement;
+mod plan_scripts;
 mod profile_resource;
 mod profile_spec;
 mod profiles;

@@ -12,7 +12,9 @@ use super::answer::Refused;
 use super::endpoint::Endpoint;
 use super::state::Control;
 use super::{
-    auth, boot, content, conventions, enclosure_groups, events, hardware, hardware_types, images, logical_enclosures, login, profiles, scrub, snapshots, status, tasks, users, volumes,
+    auth, boot, build_plans, content, conventions, deployment_groups, deployment_plans, enclosure_groups, events,
+    hardware, hardware_types, images, logical_enclosures, login, plan_scripts, profiles, scrub, snapshots,
+    status, tasks, users, volumes,
 };
 
 /// Largest body that is read into memory. Uploads are streamed and have a limit of their own.
@@ -24,6 +26,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         status::endpoints(),
         scrub::endpoints(),
         images::endpoints(),
+        plan_scripts::endpoints(),
+        build_plans::endpoints(),
+        deployment_plans::endpoints(),
+        deployment_groups::endpoints(),
         volumes::endpoints(),
         snapshots::endpoints(),
         content::endpoints(),

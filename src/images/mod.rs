@@ -17,10 +17,12 @@ mod add;
 mod content;
 mod inspect;
 mod landing;
+pub(crate) mod multipart;
 mod qemu_img;
 mod sniff;
 mod staging;
 mod unpack;
+pub(crate) mod zipped;
 
 pub(crate) use add::Step;
 pub use add::{AddImage, Added, Importer};
