@@ -12,7 +12,7 @@ use config::Config;
 #[command(name = "osvold", version, max_term_width = 100, arg_required_else_help = true)]
 struct Args {
     /// Configuration file.
-    #[arg(long, value_name = "FILE", required_unless_present = "state", conflicts_with_all = ["state", "portal", "control"])]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["state", "openapi"], conflicts_with_all = ["state", "portal", "control"])]
     config: Option<PathBuf>,
     /// Without a configuration file: directory of golden images and volumes.
     #[arg(long, value_name = "DIR", requires = "portal")]
@@ -29,10 +29,20 @@ struct Args {
     /// Check the configuration and end.
     #[arg(long, requires = "config")]
     check: bool,
+    /// Print the control API's OpenAPI document and end.
+    #[arg(long)]
+    openapi: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.openapi {
+        return match std::io::Write::write_all(&mut std::io::stdout(), osvold::control::openapi().as_bytes())
+        {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
     let outcome = configuration(&args).and_then(|config| match args.check {
         true => Ok(()),
         false => osvold::daemon::run(&config),

@@ -11,6 +11,7 @@ use crate::filter;
 /// A page of a collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "{T}Collection")]
 pub struct Collection<T> {
     /// For instance `GoldenImageCollection`.
     #[serde(rename = "type")]

@@ -12,9 +12,9 @@ use super::answer::Refused;
 use super::endpoint::Endpoint;
 use super::state::Control;
 use super::{
-    auth, boot, build_plans, content, conventions, deployment_groups, deployment_plans, enclosure_groups, events,
-    hardware, hardware_types, images, logical_enclosures, login, plan_scripts, profiles, scrub, snapshots,
-    status, tasks, users, volumes,
+    auth, boot, build_plans, content, conventions, deployment_groups, deployment_plans, enclosure_groups,
+    events, hardware, hardware_types, images, logical_enclosures, login, openapi, plan_scripts, profiles,
+    scrub, snapshots, status, tasks, users, volumes,
 };
 
 /// Largest body that is read into memory. Uploads are streamed and have a limit of their own.
@@ -38,6 +38,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         tasks::endpoints(),
         events::endpoints(),
         boot::endpoints(),
+        openapi::endpoints(),
         hardware_types::endpoints(),
         hardware::endpoints(),
         enclosure_groups::endpoints(),

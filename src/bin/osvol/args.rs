@@ -7,6 +7,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use config::{Size, UnitError};
 
+use crate::user_args::UserCommand;
+
 /// Manages golden images and OS volumes of osvold, an iSCSI target for machines that boot from the network.
 #[derive(Debug, Parser)]
 #[command(name = "osvol", version, max_term_width = 100, arg_required_else_help = true)]
@@ -32,6 +34,9 @@ pub(crate) enum Command {
     /// Snapshots: OS volumes as they were.
     #[command(subcommand, visible_alias = "snapshots")]
     Snapshot(SnapshotCommand),
+    /// Users: who may log in to the control API over TLS, and what they may do.
+    #[command(subcommand, visible_alias = "users")]
+    User(UserCommand),
     /// Shows how the daemon and its store are.
     Status,
     /// The scrub, which reads everything in turn to find what has rotted.

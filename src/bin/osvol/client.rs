@@ -54,6 +54,12 @@ impl Client {
         self.typed(self.exchange("PATCH", path, &body)?)
     }
 
+    /// Replaces something; the answer as it came, which may be empty.
+    pub(crate) fn put_quietly(&self, path: &str, body: &impl Serialize) -> Result<String, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| self.protocol(error.to_string()))?;
+        self.exchange("PUT", path, &body)
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Result<(), Failure> {
         self.exchange("DELETE", path, b"").map(drop)
     }

@@ -31,6 +31,9 @@ pub(crate) enum Failure {
     /// A name in the command line.
     #[error("{0:?} is neither a name nor an id")]
     BadName(String),
+    /// A password that cannot be had.
+    #[error("no password: {0}")]
+    Password(String),
     /// A store holds damage, which was told on standard output.
     #[error("{0}")]
     Damage(String),
@@ -72,6 +75,7 @@ impl Failure {
             | Self::NotAnImage { .. }
             | Self::NotAPlace { .. }
             | Self::Damage(_)
+            | Self::Password(_)
             | Self::Store(_)
             | Self::OutputClosed
             | Self::Output(_) => 1,
@@ -99,6 +103,7 @@ impl Failure {
             | Self::NotAnImage { .. }
             | Self::NotAPlace { .. }
             | Self::Damage(_)
+            | Self::Password(_)
             | Self::OutputClosed
             | Self::Output(_) => Vec::new(),
         }

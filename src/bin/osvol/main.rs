@@ -14,8 +14,10 @@ mod generate;
 mod http;
 mod newfile;
 mod output;
+mod password;
 mod progress;
 mod table;
+mod user_args;
 
 use std::process::ExitCode;
 
@@ -45,6 +47,7 @@ fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         Command::Image(command) => commands::image::run(command, &client, output),
         Command::Volume(command) => commands::volume::run(command, &client, output),
         Command::Snapshot(command) => commands::snapshot::run(command, &client, output),
+        Command::User(command) => commands::user::run(command, &client, output),
         Command::Status => commands::status::run(&client, output),
         Command::Scrub(command) => commands::scrub::run(*command, &client, output),
         Command::Store(command) => commands::store::run(command, output),

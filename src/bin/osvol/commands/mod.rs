@@ -6,6 +6,7 @@ pub(crate) mod scrub;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod store;
+pub(crate) mod user;
 pub(crate) mod volume;
 
 use crate::failure::Failure;
