@@ -40,7 +40,10 @@ def steps():
 
 
 def build():
-    """The daemon with failpoints, put aside: the next build without them takes its place."""
+    """The daemon with failpoints, put aside: the next build without them takes its place. OSVOL_FAILPOINTS_BIN= takes one
+    that is there."""
+    if given := os.environ.get("OSVOL_FAILPOINTS_BIN"):
+        return pathlib.Path(given)
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", project() / "target")).resolve()
     aside = target / "failpoints/osvold"
     if "OSVOL_RIG_INSIDE" not in os.environ:
@@ -83,8 +86,8 @@ def operations(estate, first):
     `alone` too, in the other enclosure; `new` is not there yet."""
     bays = estate.bays
 
-    def change(name, **changes):
-        return lambda e: e.change(e.profile(name), force=True, **changes)
+    def change(of, **changes):
+        return lambda e: e.change(e.profile(of), force=True, **changes)
 
     def regenerated(name="web01"):
         return lambda e: generation(e, name) > first

@@ -38,7 +38,9 @@ def of_volumes(appliance, estate):
         planned = profile["deployment_plan_id"] is not None
         if len(current) > 1 or (current and not planned) or (planned and profile["server_hardware_id"] and not current):
             faults.append(f"profile {profile['name']} has {len(current)} current volumes")
-        if current and current[0]["deployment_plan_id"] != profile["deployment_plan_id"]:
+        newest = max((row["generation"] for row in known.values() if row["profile_id"] == profile["id"]), default=0)
+        # One that was rolled back to keeps the plan that it was made from.
+        if current and current[0]["generation"] == newest and current[0]["deployment_plan_id"] != profile["deployment_plan_id"]:
             faults.append(f"the volume of {profile['name']} is of another plan")
     return faults
 
