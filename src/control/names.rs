@@ -47,6 +47,10 @@ impl Names {
 }
 
 impl crate::lifecycle::VolumeNames for Names {
+    fn is_taken(&self, name: &str) -> bool {
+        self.0.lock().contains_key(&key(name))
+    }
+
     fn appeared(&self, name: &str, id: VolumeId) {
         self.settle(name, id);
     }

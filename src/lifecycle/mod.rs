@@ -32,3 +32,6 @@ pub mod tasks;
 mod token;
 
 pub use service::{Answer, Ask, Consent, Lifecycle, ProfileSpec, Request, VolumeNames};
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use rusqlite::OptionalExtension;
 use uuid::Uuid;
 
 use crate::catalog::{
-    Error, Kind, Result, Tx, bad_column, enclosure_groups, hardware, logical_enclosures, uuid,
+    Error, Kind, Result, Tx, bad_column, enclosure_groups, hardware, logical_enclosures, uuid, uuid_or_null,
 };
 
 /// A server, with the enclosure that it is in.
@@ -71,8 +71,8 @@ pub(super) fn plan(tx: &Tx<'_>, id: Uuid) -> Result<Plan> {
                       (SELECT count(*) FROM build_plan_steps WHERE build_plan_id = deployment_plans.build_plan_id)
                FROM deployment_plans WHERE id = ?1";
     let found = tx.prepare_cached(sql)?.query_row([id.to_string()], |row| {
-        let image: Option<String> = row.get(4)?;
-        let image = image.map(|text| text.parse::<ImageId>()).transpose();
+        // The store writes its ids without dashes.
+        let image = uuid_or_null(row, 4)?.map(|id| id.simple().to_string().parse::<ImageId>()).transpose();
         let wrong = |_| bad_column(4, Error::invalid("golden_image_id", "it is no id of a golden image"));
         Ok(Plan {
             id,

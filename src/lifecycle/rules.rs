@@ -186,7 +186,7 @@ const SOME: &[VolumeFact] = &[VolumeFact::Reachable, VolumeFact::Unreachable];
 const NONE: &[VolumeFact] = &[VolumeFact::None];
 
 /// The table. The first row that fits decides.
-pub const RULES: &[Rule] = &[
+pub static RULES: &[Rule] = &[
     Rule {
         row: "3a",
         events: &[Event::DeleteEnclosure],
@@ -345,7 +345,7 @@ pub fn decide(event: Event, facts: Facts) -> &'static Rule {
     RULES.iter().find(fits).unwrap_or(LAST)
 }
 
-const LAST: &Rule = &RULES[RULES.len() - 1];
+static LAST: &Rule = &RULES[RULES.len() - 1];
 
 /// The same for several events that happen at once: the weightiest outcome.
 #[must_use]

@@ -24,9 +24,9 @@ const DISPOSE_AGAIN_AFTER: Duration = Duration::from_millis(25);
 
 impl Lifecycle {
     /// Does what has begun, to its end.
-    pub(super) async fn run(self: Arc<Self>, work: Box<Work>) {
+    pub(super) async fn run(self: Arc<Self>, mut work: Box<Work>) {
         failpoint::pass("begun");
-        let done = self.until_committed(&work).await;
+        let done = self.until_committed(&mut work).await;
         match done {
             Ok(doomed) => self.carry_on(work, doomed).await,
             Err(refusal) => self.undo(work, refusal).await,
@@ -34,11 +34,12 @@ impl Lifecycle {
     }
 
     /// All steps that can be undone, and the one after which they cannot.
-    async fn until_committed(self: &Arc<Self>, work: &Work) -> Result<Vec<OsVolume>, Refusal> {
+    async fn until_committed(self: &Arc<Self>, work: &mut Work) -> Result<Vec<OsVolume>, Refusal> {
         let created = match (&work.prepared.creates, &work.volume) {
             (Some(creates), Some(name)) => Some(self.create(work, creates, name).await?),
             _ => None,
         };
+        work.made = created.as_ref().map(|info| info.id);
         failpoint::pass("created");
         for volume in &work.prepared.withdraws {
             if let Withdrawal::InUse(sessions) = self.exports.withdraw(*volume, work.while_in_use).await {
@@ -111,12 +112,15 @@ impl Lifecycle {
         self.publish(&work.prepared.republishes).await;
         let this = self.clone();
         let undone = self.blocking(move |_| {
-            if let Some(name) = &work.volume
-                && let Err(error) = this.remove_by_name(name)
+            if let Some(id) = work.made
+                && let Err(error) = this.remove_from_store(id)
             {
                 // The journal stays, and the next start tries again: dropping the task leaves it.
-                tracing::error!(volume = name, %error, "a volume that was made for nothing is not deleted yet");
+                tracing::error!(volume = %id, %error, "a volume that was made for nothing is not deleted yet");
                 return Ok(());
+            }
+            if let (Some(name), Some(_)) = (&work.volume, work.made) {
+                this.names.went(name);
             }
             work.task.fail(&refusal)
         });

@@ -93,6 +93,8 @@ pub enum Answer {
 
 /// Names of volumes that the control API looks up: those of profiles come and go here.
 pub trait VolumeNames: Send + Sync + 'static {
+    /// Has a volume this name?
+    fn is_taken(&self, name: &str) -> bool;
     /// A volume is there.
     fn appeared(&self, name: &str, id: VolumeId);
     /// A volume is gone.
@@ -149,7 +151,8 @@ impl Lifecycle {
                 let task = self.tasks.adopt(begun.record.clone());
                 let id = task.id();
                 let Begun { prepared, volume, while_in_use, .. } = *begun;
-                tokio::spawn(self.clone().run(Box::new(Work { task, prepared, volume, while_in_use })));
+                let work = Work { task, prepared, volume, made: None, while_in_use };
+                tokio::spawn(self.clone().run(Box::new(work)));
                 Ok(Answer::Begun { task: id, subject })
             }
         }
@@ -201,7 +204,7 @@ impl Lifecycle {
         tasks::save(tx, &record)?;
         holds::take(tx, &record.id.to_string(), &prepared.holds)?;
         let volume = match &prepared.creates {
-            Some(_) => Some(format!("{}{}", os_volumes::NAME_PREFIX, os_volumes::next_number(tx)?)),
+            Some(_) => Some(self.new_name(tx)?),
             None => None,
         };
         let journal = Journal::Begun { volume: volume.clone() };
@@ -209,6 +212,16 @@ impl Lifecycle {
         tasks::forget_old(tx)?;
         let while_in_use = ask.consent.while_in_use;
         Ok(Some(Decided::Begun(Box::new(Begun { record, prepared, volume, while_in_use }))))
+    }
+
+    /// A name that no volume has had: what has it after a crash is what this operation has made.
+    fn new_name(&self, tx: &Tx<'_>) -> catalog::Result<String> {
+        loop {
+            let name = format!("{}{}", os_volumes::NAME_PREFIX, os_volumes::next_number(tx)?);
+            if !self.names.is_taken(&name) {
+                return Ok(name);
+            }
+        }
     }
 
     fn check(&self, prepared: &Prepared, consent: &Consent) -> Result<(), Refusal> {
@@ -302,6 +315,8 @@ pub(super) struct Work {
     pub(super) prepared: Prepared,
     /// Name of the volume that it makes.
     pub(super) volume: Option<String>,
+    /// That volume, once it is there.
+    pub(super) made: Option<VolumeId>,
     pub(super) while_in_use: bool,
 }
 
