@@ -1,11 +1,17 @@
 //! The command line as a type. Help, completions and man pages are made from it.
 
+pub(crate) mod placement;
+
 use std::path::PathBuf;
 
 use api::{ImageFormat, Name};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use config::{Size, UnitError};
+
+use placement::{
+    EnclosureCommand, EnclosureGroupCommand, HardwareCommand, HardwareTypeCommand, ProfileCommand, TaskCommand,
+};
 
 use crate::user_args::UserCommand;
 
@@ -37,6 +43,24 @@ pub(crate) enum Command {
     /// Users: who may log in to the control API over TLS, and what they may do.
     #[command(subcommand, visible_alias = "users")]
     User(UserCommand),
+    /// Profiles: what a server is and boots, whichever machine it is at the moment.
+    #[command(subcommand, visible_alias = "profiles")]
+    Profile(ProfileCommand),
+    /// Server hardware: the machines that profiles are assigned to.
+    #[command(subcommand)]
+    Hardware(HardwareCommand),
+    /// Server hardware types: models of servers.
+    #[command(subcommand, visible_alias = "hardware-types")]
+    HardwareType(HardwareTypeCommand),
+    /// Logical enclosures: servers that reach the same volumes.
+    #[command(subcommand, visible_alias = "enclosures")]
+    Enclosure(EnclosureCommand),
+    /// Enclosure groups: what logical enclosures have in common.
+    #[command(subcommand, visible_alias = "enclosure-groups")]
+    EnclosureGroup(EnclosureGroupCommand),
+    /// Tasks: work that takes its time.
+    #[command(subcommand, visible_alias = "tasks")]
+    Task(TaskCommand),
     /// Shows how the daemon and its store are.
     Status,
     /// The scrub, which reads everything in turn to find what has rotted.

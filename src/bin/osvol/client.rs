@@ -27,6 +27,13 @@ pub(crate) struct Answer<T> {
     pub(crate) value: T,
 }
 
+/// An answer whose status says what kind it is.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
 impl Client {
     pub(crate) fn new(socket: &Path) -> Self {
         Self { socket: socket.to_owned() }
@@ -58,6 +65,26 @@ impl Client {
     pub(crate) fn put_quietly(&self, path: &str, body: &impl Serialize) -> Result<String, Failure> {
         let body = serde_json::to_vec(body).map_err(|error| self.protocol(error.to_string()))?;
         self.exchange("PUT", path, &body)
+    }
+
+    /// Any request with a JSON body; `null` sends none.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<Reply, Failure> {
+        let body = match body.is_null() {
+            true => Vec::new(),
+            false => serde_json::to_vec(body).map_err(|error| self.protocol(error.to_string()))?,
+        };
+        let response = self.send(method, path, "application/json", &body)?;
+        Ok(Reply { status: response.status, body: self.accept(response)? })
+    }
+
+    /// An answer's body as its type.
+    pub(crate) fn read<T: DeserializeOwned>(&self, body: &str) -> Result<T, Failure> {
+        serde_json::from_str(body).map_err(|error| self.protocol(error.to_string()))
     }
 
     pub(crate) fn delete(&self, path: &str) -> Result<(), Failure> {

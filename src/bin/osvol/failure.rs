@@ -40,6 +40,15 @@ pub(crate) enum Failure {
     /// A store that cannot be read, or a file that cannot be written from it.
     #[error("{}", store_words(.0))]
     Store(#[from] cow::Error),
+    /// Somebody was asked whether to proceed, and said no.
+    #[error("cancelled; nothing was changed")]
+    Cancelled,
+    /// Nobody is there who could be asked.
+    #[error("{}; nothing was changed", .0.message)]
+    NeedsYes(Box<Refusal>),
+    /// What would happen changes faster than it can be confirmed.
+    #[error("things keep changing; nothing was changed by this command")]
+    Unsteady,
     /// Standard output was closed by whoever reads it, who has seen enough.
     #[error("standard output is closed")]
     OutputClosed,
@@ -77,6 +86,9 @@ impl Failure {
             | Self::Damage(_)
             | Self::Password(_)
             | Self::Store(_)
+            | Self::Cancelled
+            | Self::NeedsYes(_)
+            | Self::Unsteady
             | Self::OutputClosed
             | Self::Output(_) => 1,
         }
@@ -99,7 +111,12 @@ impl Failure {
             Self::Protocol { .. } => vec!["check --control and OSVOL_CONTROL".to_owned()],
             Self::BadName(_) => vec!["a name is made of letters, digits, '.', '_' and '-'".to_owned()],
             Self::Store(error) => store_action(error.kind()).map(str::to_owned).into_iter().collect(),
+            Self::NeedsYes(_) => {
+                vec!["give --yes to proceed, or run it on a terminal to be asked".to_owned()]
+            }
+            Self::Unsteady => vec!["look at the impact (--dry-run), and try again".to_owned()],
             Self::File { .. }
+            | Self::Cancelled
             | Self::NotAnImage { .. }
             | Self::NotAPlace { .. }
             | Self::Damage(_)
@@ -112,7 +129,9 @@ impl Failure {
     /// The same as a refusal, for `--json`.
     pub(crate) fn as_json(&self) -> serde_json::Value {
         match self {
-            Self::Refused(refusal) => serde_json::to_value(refusal).unwrap_or_default(),
+            Self::Refused(refusal) | Self::NeedsYes(refusal) => {
+                serde_json::to_value(refusal).unwrap_or_default()
+            }
             _ => serde_json::json!({
                 "errorCode": "CLIENT",
                 "message": self.to_string(),

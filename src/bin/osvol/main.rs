@@ -12,6 +12,7 @@ mod extents;
 mod failure;
 mod generate;
 mod http;
+mod impact;
 mod newfile;
 mod output;
 mod password;
@@ -48,6 +49,12 @@ fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         Command::Volume(command) => commands::volume::run(command, &client, output),
         Command::Snapshot(command) => commands::snapshot::run(command, &client, output),
         Command::User(command) => commands::user::run(command, &client, output),
+        Command::Profile(command) => commands::profile::run(command, &client, output),
+        Command::Hardware(command) => commands::hardware::run(command, &client, output),
+        Command::HardwareType(command) => commands::hardware_type::run(command, &client, output),
+        Command::Enclosure(command) => commands::enclosure::run(command, &client, output),
+        Command::EnclosureGroup(command) => commands::enclosure_group::run(command, &client, output),
+        Command::Task(command) => commands::task::run(command, &client, output),
         Command::Status => commands::status::run(&client, output),
         Command::Scrub(command) => commands::scrub::run(*command, &client, output),
         Command::Store(command) => commands::store::run(command, output),

@@ -1,11 +1,19 @@
 //! The commands.
 
+pub(crate) mod asking;
+pub(crate) mod enclosure;
+pub(crate) mod enclosure_group;
 pub(crate) mod export;
+pub(crate) mod hardware;
+pub(crate) mod hardware_type;
 pub(crate) mod image;
+pub(crate) mod named;
+pub(crate) mod profile;
 pub(crate) mod scrub;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod store;
+pub(crate) mod task;
 pub(crate) mod user;
 pub(crate) mod volume;
 
@@ -20,6 +28,26 @@ fn resource(collection: &str, name_or_id: &str) -> Result<String, Failure> {
         true => Ok(format!("{collection}/{name_or_id}")),
         false => Err(Failure::BadName(name_or_id.to_owned())),
     }
+}
+
+/// Path of a resource by a name that may have spaces and more in it, an id, or its path.
+fn path(collection: &str, reference: &str) -> String {
+    let rest = reference.strip_prefix(collection).and_then(|rest| rest.strip_prefix('/'));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let encoded: String = match rest.unwrap_or(reference) {
+        // Would be a step in the path.
+        dots @ ("." | "..") => dots.replace('.', "%2E"),
+        name => name
+            .bytes()
+            .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+            .collect(),
+    };
+    format!("{collection}/{encoded}")
+}
+
+/// A value, or `none`.
+fn or_none(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "none".to_owned())
 }
 
 /// `1 session`, `2 sessions`.
