@@ -62,18 +62,26 @@ fn a_capture_is_asked_for_in_image_streamers_words() {
         (status, serde_json::from_str::<Value>(body).unwrap())
     };
     let volume = daemon.json(&["volume", "show", "web"])["uri"].clone();
-    let (status, image) =
+    let image = |name: &str| loop {
+        let found = daemon.json(&["image", "list"])["members"].as_array().unwrap().clone();
+        if let Some(image) = found.into_iter().find(|image| image["name"] == name) {
+            break image;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    let (status, task) =
         ask(&json!({"type": "GoldenImage", "name": "a", "description": "", "imageCapture": "true",
         "osVolumeURI": volume, "buildPlanUri": null}));
-    assert_eq!(
-        (status, &image["imageCapture"], &image["size"]),
-        (201, &json!(true), &json!(96 << 20)),
-        "{image}"
-    );
+    assert_eq!((status, &task["associatedResource"]["resourceName"]), (202, &json!("a")), "{task}");
+    let captured = image("a");
+    assert_eq!((&captured["imageCapture"], &captured["size"]), (&json!(true), &json!(96 << 20)), "{captured}");
+    assert_eq!(captured["osVolumeURI"], volume);
     let (status, _) = ask(&json!({"name": "b", "osVolumeURI": "web", "snapshotURI": "s"}));
-    assert_eq!(status, 201);
+    assert_eq!(status, 202);
+    image("b");
     let (status, _) = ask(&json!({"name": "c", "snapshotURI": "web/s"}));
-    assert_eq!(status, 201);
+    assert_eq!(status, 202);
+    image("c");
     for (body, status, source) in [
         (json!({"name": "d"}), 400, "osVolumeURI"),
         (json!({"name": "d", "snapshotURI": "s"}), 400, "snapshotURI"),
@@ -130,7 +138,6 @@ fn any_client_can_read_a_disk_as_bytes() {
     let base = std::fs::read(directory.path().join("base.raw")).unwrap();
     for uri in [
         "/rest/golden-images/base/content",
-        "/rest/golden-images/download/base",
         "/rest/os-volumes/web/content",
     ] {
         let mut stream = UnixStream::connect(&daemon.control).unwrap();

@@ -12,7 +12,7 @@ use super::{Changed, Envelope, Error, Kind, Result, Tx, holds, not_found};
 const KIND: Kind = Kind::GoldenImage;
 const TABLE: &str = "golden_images";
 const COLUMNS: &str = "read_only, os_volume_id, os_volume_name, build_plan_id, build_plan_name, bundle_id, \
-                       bundle_name, capture_log";
+                       bundle_name, capture_log, bundle_sum";
 
 /// Longest name in the store.
 const STORE_NAME_BYTES_MAX: usize = 64;
@@ -30,6 +30,8 @@ pub struct GoldenImage {
     pub source: Source,
     /// What its capture did, line by line.
     pub capture_log: String,
+    /// SHA-256 of the file that it had in its bundle: the same file is the same image.
+    pub bundle_sum: Option<String>,
 }
 
 /// Where an image came from.
@@ -56,6 +58,8 @@ pub struct NewGoldenImage {
     pub source: Source,
     /// What its capture did.
     pub capture_log: String,
+    /// SHA-256 of the file that it has in its bundle.
+    pub bundle_sum: Option<String>,
 }
 
 /// Adds what is known of an image that the store has.
@@ -64,8 +68,13 @@ pub struct NewGoldenImage {
 /// When its name cannot be, or is taken.
 pub fn insert(tx: &Tx<'_>, id: Uuid, new: NewGoldenImage) -> Result<GoldenImage> {
     let envelope = Envelope { id, ..Envelope::new(tx, &new.name, &new.description)? };
-    let image =
-        GoldenImage { envelope, read_only: new.read_only, source: new.source, capture_log: new.capture_log };
+    let image = GoldenImage {
+        envelope,
+        read_only: new.read_only,
+        source: new.source,
+        capture_log: new.capture_log,
+        bundle_sum: new.bundle_sum,
+    };
     write(tx, &image)?;
     tx.changed(KIND, id.simple(), &image.envelope.name, Changed::Created);
     Ok(image)
@@ -239,15 +248,24 @@ pub fn store_name(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
     }
     let like = like.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     let like: String = like.chars().take(STORE_NAME_BYTES_MAX).collect();
-    let like = if like.is_empty() || Uuid::try_parse(&like).is_ok() { format!("image-{like}") } else { like };
-    let mut candidate: String = like.chars().take(STORE_NAME_BYTES_MAX).collect();
-    let mut number = 1_u64;
-    while is_taken(&candidate) {
-        number += 1;
-        let suffix = format!("-{number}");
-        candidate = like.chars().take(STORE_NAME_BYTES_MAX - suffix.len()).collect::<String>() + &suffix;
+    // What is not the name itself has something that no other name leads to.
+    let like = match like == name && Uuid::try_parse(&like).is_err() {
+        true => like,
+        false => unlike_others(if like.is_empty() { "image" } else { &like }),
+    };
+    match is_taken(&like) {
+        true => unlike_others(&like),
+        false => like,
     }
-    candidate
+}
+
+/// Digits that make a name one of its own.
+const OWN_DIGITS: usize = 8;
+
+fn unlike_others(like: &str) -> String {
+    let digits: String = Uuid::new_v4().simple().to_string().chars().take(OWN_DIGITS).collect();
+    let like: String = like.chars().take(STORE_NAME_BYTES_MAX - OWN_DIGITS - 1).collect();
+    format!("{like}-{digits}")
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<GoldenImage> {
@@ -257,6 +275,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<GoldenImage> {
         read_only: row.get(6)?,
         source: Source { os_volume: pair(7)?, build_plan: pair(9)?, bundle: pair(11)? },
         capture_log: row.get(13)?,
+        bundle_sum: row.get(14)?,
     })
 }
 
@@ -264,8 +283,8 @@ fn write(tx: &Tx<'_>, image: &GoldenImage) -> Result<()> {
     let e = &image.envelope;
     let sql = "INSERT INTO golden_images
                    (id, name, description, created_ms, modified_ms, revision, read_only, os_volume_id, os_volume_name,
-                    build_plan_id, build_plan_name, bundle_id, bundle_name, capture_log)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+                    build_plan_id, build_plan_name, bundle_id, bundle_name, capture_log, bundle_sum)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
                ON CONFLICT (id) DO UPDATE SET name = ?2, description = ?3, modified_ms = ?5, revision = ?6,
                    read_only = ?7";
     let half = |pair: &Option<(String, String)>| pair.clone().unzip();
@@ -285,7 +304,8 @@ fn write(tx: &Tx<'_>, image: &GoldenImage) -> Result<()> {
         plan.1,
         bundle.0,
         bundle.1,
-        image.capture_log
+        image.capture_log,
+        image.bundle_sum
     ];
     tx.prepare_cached(sql)?.execute(values).map_err(|error| Error::of_write(error, KIND, &e.name))?;
     Ok(())
@@ -299,11 +319,11 @@ mod tests {
     fn the_store_gets_a_name_that_it_can_take() {
         let free = |name: &str| store_name(name, |_| false);
         assert_eq!(free("debian-12"), "debian-12");
-        assert_eq!(free("HPE - Developer 1.0 - UEFI (2017)"), "HPE-Developer-1.0-UEFI-2017");
-        assert_eq!(free("Größe"), "Gr-e");
-        assert_eq!(free("(…)"), "image-");
+        let like = |name: &str| free(name).rsplit_once('-').unwrap().0.to_owned();
+        assert_eq!(like("HPE - Developer 1.0 - UEFI (2017)"), "HPE-Developer-1.0-UEFI-2017");
+        assert_eq!((like("Größe"), like("(…)")), ("Gr-e".to_owned(), "image".to_owned()));
         assert_eq!(free(&"x".repeat(255)).len(), 64);
-        let taken = ["web", "web-2"];
-        assert_eq!(store_name("web", |name| taken.contains(&name)), "web-3");
+        assert_ne!(free("a b"), free("a b"), "two names never meet");
+        assert!(store_name("web", |name| name == "web").starts_with("web-"));
     }
 }

@@ -10,7 +10,7 @@ use cow::Subject;
 
 use super::answer::Answer;
 use super::endpoint::{Access, Endpoint, get};
-use super::images::text;
+use super::image_adding::text;
 use super::state::Control;
 use crate::images::BodyFraming;
 
@@ -24,7 +24,6 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let snapshot = "/rest/os-volumes/{id}/snapshots/{snapshot}/content";
     vec![
         disk(get("/rest/golden-images/{id}/content", EditArtifacts, image, of_image)),
-        disk(get("/rest/golden-images/download/{id}", EditArtifacts, image, of_image)),
         disk(get("/rest/os-volumes/{id}/content", EditProfiles, "The disk of an OS volume", of_volume)),
         disk(get(snapshot, EditProfiles, "The disk of a snapshot", of_snapshot)),
     ]

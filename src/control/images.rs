@@ -1,56 +1,50 @@
-//! `/rest/golden-images`.
+//! `/rest/golden-images`: what there is, and what becomes of it. How images come in is `image_adding`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use api::{Code, GoldenImage, ImageFormat, NDJSON, Name, Page, Phase, Progress, Refusal, page, upload};
-use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
+use api::{Code, GoldenImage, GoldenImageBody, Page, Refusal, page_of};
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use cow::ImageInfo;
-use http_body_util::channel::{Channel, Sender};
-use serde::Deserialize;
-use tokio::sync::watch;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use cow::{ImageId, ImageInfo, Store, Subject};
+use uuid::Uuid;
 
-use super::answer::{Answer, Refused, json};
-use super::endpoint::{Access, Endpoint, delete, get, post};
-use super::state::Control;
+use super::answer::{Answer, json, parse};
+use super::artifacts::references;
+use super::conventions::empty;
+use super::endpoint::{Access, Endpoint, delete, get, put};
+use super::placement::if_match;
+use super::state::{Control, row_id};
 use super::{refusals, resources};
-use crate::images::{AddImage, BodyFraming, Step};
-
-/// How often a client hears of progress at most.
-const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// So many silent intervals are followed by a line that only shows that the client is still there.
-const SILENT_INTERVALS_MAX: u32 = 10;
+use crate::catalog::{self, Kind, Use, golden_images as rows};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use Access::{EditArtifacts, View};
+    const ONE: &str = "/rest/golden-images/{id}";
+    let zip = "The disk of a golden image, as the one file of a zip archive";
     vec![
         get(api::GOLDEN_IMAGES, View, "Golden images", list)
             .paged()
             .answers::<api::Collection<GoldenImage>>(),
-        post(
-            api::GOLDEN_IMAGES,
-            EditArtifacts,
-            "Adds a golden image: uploads a file, or captures a volume",
-            add,
-        )
-        .query("name", "Name of an image that is uploaded")
-        .query("format", "Format of the file; by its content if not given")
-        .takes::<api::NewGoldenImage>()
-        .takes_media("application/octet-stream")
-        .takes_media(upload::MEDIA_TYPE)
-        .creates::<GoldenImage>(),
-        get("/rest/golden-images/{id}", View, "A golden image", show).answers::<GoldenImage>(),
-        delete("/rest/golden-images/{id}", EditArtifacts, "Removes a golden image that nothing uses", remove),
+        get(ONE, View, "A golden image", show).answers::<GoldenImage>(),
+        put(ONE, EditArtifacts, "Changes name and description of a golden image", change)
+            .takes::<GoldenImageBody>()
+            .answers::<GoldenImage>(),
+        delete(ONE, EditArtifacts, "Removes a golden image that nothing uses", remove)
+            .query("force", "Taken and without effect: what is used is never removed"),
+        get("/rest/golden-images/download/{id}", EditArtifacts, zip, download)
+            .answers_media("application/octet-stream"),
+        get("/rest/golden-images/archive/{id}", View, "The log of a golden image's capture", archive)
+            .answers_media("text/plain; charset=utf-8"),
     ]
 }
 
 impl Control {
-    async fn images(&self) -> Result<Vec<ImageInfo>, Refusal> {
-        self.blocking(cow::Store::images).await?.map_err(|error| refusals::of_store(&error))
+    pub(super) async fn images(&self) -> Result<Vec<ImageInfo>, Refusal> {
+        self.blocking(Store::images).await?.map_err(|error| refusals::of_store(&error))
     }
 
     /// A golden image by path, id or name, as it is now.
@@ -61,217 +55,119 @@ impl Control {
             Refusal::new(Code::NotFound, format!("golden image {:?} has been removed", known.name))
         })
     }
+
+    /// An image as a resource.
+    pub(super) async fn image_resource(&self, info: ImageInfo) -> Result<GoldenImage, Refusal> {
+        let id = row_id(info.id);
+        let found = self.read(move |tx| match rows::get(tx, id) {
+            Ok(row) => Ok((Some(row), references(rows::used_by(tx, id)?))),
+            Err(catalog::Error::NotFound { .. }) => Ok((None, Vec::new())),
+            Err(error) => Err(error),
+        });
+        let (row, users) = found.await?;
+        Ok(resources::image(info, row, users))
+    }
 }
 
-pub(super) async fn list(
-    State(control): State<Arc<Control>>,
-    query: Result<Query<Page>, QueryRejection>,
-) -> Answer {
+async fn list(State(control): State<Arc<Control>>, query: Result<Query<Page>, QueryRejection>) -> Answer {
     let Query(query) = query?;
-    let all = control.images().await?.into_iter().map(resources::image).collect();
-    let kind = ("GoldenImageCollection", GoldenImage::CATEGORY, api::GOLDEN_IMAGES);
-    let found = page(kind, &query, all, |image: &GoldenImage, field| match field {
-        "name" => Some(image.name.clone()),
-        "status" => Some(image.status.to_string()),
-        "state" => Some(image.state.clone()),
-        "id" => Some(image.id.clone()),
-        "uri" => Some(image.uri.clone()),
-        "created" => Some(image.created.clone()),
-        "modified" => Some(image.modified.clone()),
-        _ => None,
+    let images = control.images().await?;
+    let all = control.read(move |tx| {
+        let rows = rows::list(tx)?.into_iter().map(|row| (row.envelope.id, row));
+        let mut rows: HashMap<Uuid, _> = rows.collect();
+        let resource = |info: ImageInfo| {
+            let id = row_id(info.id);
+            let users = references(rows::used_by(tx, id)?);
+            Ok(resources::image(info, rows.remove(&id), users))
+        };
+        images.into_iter().map(resource).collect::<catalog::Result<Vec<_>>>()
     });
+    let kind = ("GoldenImageCollection", GoldenImage::CATEGORY, api::GOLDEN_IMAGES);
+    let found = page_of(kind, &query, all.await?);
     let found = found.map_err(|error| Refusal::new(Code::MalformedRequest, error.to_string()))?;
     Ok(json(StatusCode::OK, &found))
 }
 
-pub(super) async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
-    Ok(json(StatusCode::OK, &resources::image(control.find_image(&id).await?)))
+async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
+    let info = control.find_image(&id).await?;
+    Ok(json(StatusCode::OK, &control.image_resource(info).await?))
 }
 
-pub(super) async fn remove(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
-    let image = control.find_image(&id).await?;
-    let removed = control.blocking(move |store| store.remove_image(image.id)).await?;
-    removed.map_err(|error| match error.kind() {
-        cow::Kind::InUse => in_use(&image.name, image.volumes),
-        _ => refusals::of_store(&error),
-    })?;
+async fn change(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let mut new: GoldenImageBody = parse(body)?;
+    let if_match = if_match(&headers, new.e_tag.take());
+    let info = control.find_image(&id).await?;
+    let id = row_id(info.id);
+    let changed = control
+        .write(move |tx| rows::update(tx, id, if_match.as_deref(), (new.name.as_str(), &new.description)));
+    let name = changed.await?.envelope.name;
+    control.known.rename(info.id, &name);
+    tracing::info!(image = name, "golden image changed");
+    Ok(json(StatusCode::OK, &control.image_resource(info).await?))
+}
+
+async fn remove(State(control): State<Arc<Control>>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+    let image = control.known.find(&id)?;
+    let if_match = if_match(&headers, None);
+    let (store, id, name) = (control.store.clone(), image.id, image.name.clone());
+    // The store's part is the last of the transaction: when it refuses, nothing has happened.
+    let removed = control.write(move |tx| {
+        rows::remove(tx, row_id(id), if_match.as_deref())?;
+        store.remove_image(id).map_err(|error| not_removed(&store, id, &name, &error))
+    });
+    removed.await?;
     control.known.remove(image.id);
     tracing::info!(image = image.name, "golden image removed");
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(empty(StatusCode::NO_CONTENT))
 }
 
-fn in_use(name: &str, volumes: usize) -> Refusal {
-    let volumes =
-        if volumes == 1 { "1 OS volume uses".to_owned() } else { format!("{volumes} OS volumes use") };
-    Refusal::new(Code::InUse, format!("golden image {name:?} cannot be removed: {volumes} it"))
-        .action("remove the volumes first (osvol volume list shows them)")
-}
-
-/// The query of an upload.
-#[derive(Debug, Deserialize)]
-pub(super) struct UploadQuery {
-    name: String,
-    format: Option<String>,
-}
-
-/// Adds a golden image: a file that is uploaded, or, asked for in JSON, a disk that is captured.
-pub(super) async fn add(
-    State(control): State<Arc<Control>>,
-    query: Result<Query<UploadQuery>, QueryRejection>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let (steps, progress) = watch::channel((Phase::Uploading, 0, 0));
-    let content_type = text(&headers, header::CONTENT_TYPE);
-    if content_type.starts_with("application/json") {
-        let (name, subject) = control.what_to_capture(body).await?;
-        control.name_is_free(&name)?;
-        let adding =
-            async move { control.told(&name, control.importer.capture(&name, subject, &steps).await) };
-        return answer(&headers, adding, progress).await;
+/// Why the store does not remove an image, with the names of what lives on it.
+pub(super) fn not_removed(store: &Store, id: ImageId, name: &str, error: &cow::Error) -> catalog::Error {
+    if error.kind() != cow::Kind::InUse {
+        return catalog::Error::Io {
+            what: format!("remove golden image {name:?}"),
+            source: std::io::Error::other(error.to_string()),
+        };
     }
-    let Query(query) = query?;
-    let request = request(&query, content_type)?;
-    control.name_is_free(&request.name)?;
-    let adding =
-        async move { control.told(&request.name, control.importer.add(&request, body, &steps).await) };
-    answer(&headers, adding, progress).await
-}
-
-/// A client that reads progress gets it; any other gets the image when it is there.
-async fn answer(
-    headers: &HeaderMap,
-    adding: impl Future<Output = Result<GoldenImage, Refusal>> + Send + 'static,
-    progress: watch::Receiver<Step>,
-) -> Answer {
-    if text(headers, header::ACCEPT).contains(NDJSON) {
-        return Ok(add_with_progress(adding, progress).await);
+    let volumes = store.volumes().into_iter().filter(|volume| volume.image == Some(id));
+    let mut by: Vec<_> = volumes.map(|volume| Use { kind: Kind::OsVolume, name: volume.name }).collect();
+    if by.is_empty() {
+        by.push(Use { kind: Kind::Snapshot, name: "of a volume".to_owned() });
     }
-    let image = adding.await?;
-    let location = [(header::LOCATION, image.uri.clone())];
-    Ok((location, json(StatusCode::CREATED, &image)).into_response())
+    catalog::Error::InUse { kind: Kind::GoldenImage, name: name.to_owned(), by }
 }
 
-pub(super) fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+async fn download(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
+    let image = control.known.find(&id)?;
+    let inside = format!("{}.img", image.id);
+    let body = control.importer.zip(Subject::Image(image.id), inside).await?;
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    if let Some(name) = attachment(&image.name, "zip") {
+        headers.insert(header::CONTENT_DISPOSITION, name);
+    }
+    Ok(response)
 }
 
-fn exists(name: &str) -> Refusal {
-    Refusal::new(Code::NameExists, format!("a golden image named {name:?} exists"))
-        .action("choose another name; a golden image never changes")
+/// A download's name for people: what is no plain character of a header becomes a dash.
+pub(super) fn attachment(name: &str, extension: &str) -> Option<HeaderValue> {
+    let plain = |c: char| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '-' };
+    let name: String = name.chars().map(plain).collect();
+    HeaderValue::from_str(&format!("attachment; filename=\"{name}.{extension}\"")).ok()
 }
 
-fn request(query: &UploadQuery, content_type: &str) -> Result<AddImage, Refusal> {
-    let name = Name::parse(&query.name)
-        .map_err(|error| Refusal::new(Code::InvalidValue, error.to_string()).source("name"))?;
-    let format = query.format.as_deref().map_or(Ok(ImageFormat::Auto), str::parse);
-    let format = format.map_err(|error: api::BadFormat| {
-        Refusal::new(Code::InvalidValue, error.to_string()).source("format")
-    })?;
-    let framing = match content_type.split(';').next().unwrap_or_default().trim() {
-        upload::MEDIA_TYPE => BodyFraming::Extents,
-        "application/octet-stream" => BodyFraming::Plain,
-        other => {
-            let message = format!("a body of type {other:?} is not taken here");
-            return Err(Refusal::new(Code::MalformedRequest, message).action(format!(
-                "send the file as application/octet-stream, or its extents as {}",
-                upload::MEDIA_TYPE
-            )));
-        }
+async fn archive(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
+    let known = control.known.find(&id)?;
+    let row = control.read(move |tx| rows::get(tx, row_id(known.id))).await?;
+    let log = match row.capture_log.as_str() {
+        "" => format!("golden image {:?} was not captured here: it was added as a file\n", row.envelope.name),
+        log => log.to_owned(),
     };
-    Ok(AddImage { name, format, framing })
-}
-
-impl Control {
-    fn name_is_free(&self, name: &Name) -> Result<(), Refusal> {
-        match self.known.is_taken(name.as_str()) {
-            true => Err(exists(name.as_str())),
-            false => Ok(()),
-        }
-    }
-
-    /// Logs what became of an image, and makes it a resource.
-    fn told(&self, name: &Name, added: Result<ImageInfo, Refusal>) -> Result<GoldenImage, Refusal> {
-        let image = name.as_str();
-        match added {
-            Ok(info) => {
-                let (bytes, format) = (info.size_bytes, &info.source_format);
-                tracing::info!(image, bytes, format, "golden image added");
-                Ok(resources::image(info))
-            }
-            Err(refusal) => {
-                tracing::warn!(image, "golden image not added: {refusal}");
-                Err(refusal)
-            }
-        }
-    }
-}
-
-/// Answers once the body has been taken, with lines of progress and the result as the last.
-///
-/// A refusal before that is an answer of its own, so that a client need not look into the lines for it.
-async fn add_with_progress(
-    adding: impl Future<Output = Result<GoldenImage, Refusal>> + Send + 'static,
-    mut progress: watch::Receiver<Step>,
-) -> Response {
-    let mut adding = Box::pin(adding);
-    tokio::select! {
-        result = &mut adding => return match result {
-            Ok(image) => json(StatusCode::CREATED, &Progress::GoldenImage(Box::new(image))).with_type(NDJSON),
-            Err(refusal) => Refused(refusal).into_response(),
-        },
-        _ = progress.changed() => {}
-    }
-    let (sender, lines) = Channel::<Bytes>::new(1);
-    tokio::spawn(tell(adding, progress, sender));
-    (StatusCode::OK, [(header::CONTENT_TYPE, NDJSON)], Body::new(lines)).into_response()
-}
-
-trait WithType {
-    fn with_type(self, media_type: &'static str) -> Self;
-}
-
-impl WithType for Response {
-    fn with_type(mut self, media_type: &'static str) -> Self {
-        self.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
-        self
-    }
-}
-
-/// Tells the client how it goes. When the client is gone, the import is dropped, and leaves nothing.
-async fn tell(
-    mut adding: impl Future<Output = Result<GoldenImage, Refusal>> + Unpin,
-    progress: watch::Receiver<Step>,
-    mut sender: Sender<Bytes>,
-) {
-    let mut silent = SILENT_INTERVALS_MAX;
-    let mut told = None;
-    loop {
-        tokio::select! {
-            result = &mut adding => {
-                let last = result.map_or_else(Progress::Error, |image| Progress::GoldenImage(Box::new(image)));
-                // Nobody left to hear it: the result stands all the same.
-                let _ = sender.send_data(line(&last)).await;
-                return;
-            }
-            () = tokio::time::sleep(PROGRESS_EVERY) => {}
-        }
-        let (phase, done_bytes, total_bytes) = *progress.borrow();
-        silent += 1;
-        if told == Some((phase, done_bytes)) && silent < SILENT_INTERVALS_MAX {
-            continue;
-        }
-        silent = 0;
-        told = Some((phase, done_bytes));
-        if sender.send_data(line(&Progress::Step { phase, done_bytes, total_bytes })).await.is_err() {
-            tracing::warn!("golden image not added: the client went away");
-            return;
-        }
-    }
-}
-
-fn line(progress: &Progress) -> Bytes {
-    let mut line = serde_json::to_vec(progress).unwrap_or_default();
-    line.push(b'\n');
-    line.into()
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], log).into_response())
 }

@@ -5,7 +5,7 @@ use api::{Code, Refusal};
 use cow::{ImageId, ImageInfo};
 use parking_lot::Mutex;
 
-/// What does not change of a golden image.
+/// What volumes need to know of a golden image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KnownImage {
     pub(super) id: ImageId,
@@ -13,23 +13,30 @@ pub(super) struct KnownImage {
     pub(super) size_bytes: u64,
 }
 
-impl From<&ImageInfo> for KnownImage {
-    fn from(info: &ImageInfo) -> Self {
-        Self { id: info.id, name: info.name.clone(), size_bytes: info.size_bytes }
-    }
-}
-
 /// All golden images.
 #[derive(Debug, Default)]
 pub(super) struct KnownImages(Mutex<Vec<KnownImage>>);
 
 impl KnownImages {
-    pub(super) fn new(images: &[ImageInfo]) -> Self {
-        Self(Mutex::new(images.iter().map(KnownImage::from).collect()))
+    /// The store's images, under the names that the catalog has for them.
+    pub(super) fn new(images: &[ImageInfo], name_of: impl Fn(ImageId) -> Option<String>) -> Self {
+        let known = |image: &ImageInfo| {
+            let name = name_of(image.id).unwrap_or_else(|| image.name.clone());
+            KnownImage { id: image.id, name, size_bytes: image.size_bytes }
+        };
+        Self(Mutex::new(images.iter().map(known).collect()))
     }
 
-    pub(super) fn add(&self, image: &ImageInfo) {
-        self.0.lock().push(image.into());
+    pub(super) fn add(&self, image: &ImageInfo, name: &str) {
+        let (id, size_bytes) = (image.id, image.size_bytes);
+        self.0.lock().push(KnownImage { id, name: name.to_owned(), size_bytes });
+    }
+
+    pub(super) fn rename(&self, id: ImageId, name: &str) {
+        let mut images = self.0.lock();
+        if let Some(image) = images.iter_mut().find(|image| image.id == id) {
+            name.clone_into(&mut image.name);
+        }
     }
 
     pub(super) fn remove(&self, id: ImageId) {

@@ -23,6 +23,8 @@ mod events;
 mod exports;
 mod hardware;
 mod hardware_types;
+mod image_adding;
+mod image_progress;
 mod images;
 mod known;
 mod listener;

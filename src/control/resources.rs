@@ -1,11 +1,12 @@
 //! What the store knows, as resources of the API.
 
-use api::{GoldenImage, Health, OsVolume, Portal, SessionSummary, SpaceLevel, iso8601};
+use api::{ArtifactReference, GoldenImage, Health, OsVolume, Portal, SessionSummary, SpaceLevel, iso8601};
 use config::Size;
 use cow::{ImageId, ImageInfo, Level, VolumeInfo};
 
 use super::exports::Exports;
 use super::state::Control;
+use crate::catalog::{Envelope, Kind, golden_images};
 
 /// LUN of every OS volume.
 const LUN: u64 = 0;
@@ -14,40 +15,64 @@ pub(super) fn image_uri(id: ImageId) -> String {
     format!("{}/{id}", api::GOLDEN_IMAGES)
 }
 
-pub(super) fn image(info: ImageInfo) -> GoldenImage {
+/// An image, as the store and the catalog know it. The catalog may not, where it is damaged.
+pub(super) fn image(
+    info: ImageInfo,
+    row: Option<golden_images::GoldenImage>,
+    dependent_artifacts: Vec<ArtifactReference>,
+) -> GoldenImage {
     let created = iso8601(info.created_unix_ms);
     let (status, status_reason) = health(info.health);
+    let envelope = row.as_ref().map(|row| row.envelope.clone());
+    let read_only = row.as_ref().is_some_and(|row| row.read_only);
+    let source = row.map(|row| row.source).unwrap_or_default();
+    let (volume_uri, volume_name, volume_category) = named(source.os_volume, Kind::OsVolume);
+    let (plan_uri, plan_name, plan_category) = named(source.build_plan, Kind::BuildPlan);
+    let (bundle_uri, bundle_name, bundle_category) = named(source.bundle, Kind::ArtifactBundle);
     GoldenImage {
         kind: GoldenImage::KIND.to_owned(),
         category: GoldenImage::CATEGORY.to_owned(),
         id: info.id.to_string(),
         uri: image_uri(info.id),
-        name: info.name,
+        name: envelope.as_ref().map_or(info.name, |envelope| envelope.name.clone()),
         status,
         status_reason,
         state: "Normal".to_owned(),
-        modified: created.clone(),
+        modified: envelope.as_ref().map_or(created.clone(), |envelope| iso8601(envelope.modified_ms)),
+        e_tag: envelope.as_ref().map_or_else(|| e_tag(info.created_unix_ms), Envelope::e_tag),
+        description: envelope.map(|envelope| envelope.description).unwrap_or_default(),
         created,
-        e_tag: e_tag(info.created_unix_ms),
         size: info.size_bytes,
         allocated_bytes: info.allocated_bytes,
-        check_sum: format!("sha256:{}", info.digest),
+        check_sum: check_sum(&info.digest),
         image_capture: info.source_format == cow::CAPTURED,
         source_format: info.source_format,
         os_volumes: info.volumes as u64,
-        read_only: false,
-        description: String::new(),
-        os_volume_name: None,
-        os_volume_uri: None,
-        os_volume_category: None,
-        build_plan_name: None,
-        build_plan_uri: None,
-        build_plan_category: None,
-        imported_from_bundle: false,
-        bundle_name: None,
-        bundle_uri: None,
-        artifact_bundle_category: None,
-        dependent_artifacts: Vec::new(),
+        read_only,
+        os_volume_name: volume_name,
+        os_volume_uri: volume_uri,
+        os_volume_category: volume_category,
+        build_plan_name: plan_name,
+        build_plan_uri: plan_uri,
+        build_plan_category: plan_category,
+        imported_from_bundle: bundle_name.is_some(),
+        bundle_name,
+        bundle_uri,
+        artifact_bundle_category: bundle_category,
+        dependent_artifacts,
+    }
+}
+
+/// A digest of a disk's content as the API has it.
+pub(super) fn check_sum(digest: &str) -> String {
+    format!("sha256:{digest}")
+}
+
+/// Path, name and category of something that was there when it was noted.
+fn named(of: Option<(String, String)>, kind: Kind) -> (Option<String>, Option<String>, Option<String>) {
+    match of {
+        Some((id, name)) => (Some(kind.uri(id)), Some(name), Some(kind.category().to_owned())),
+        None => (None, None, None),
     }
 }
 

@@ -13,8 +13,8 @@ use super::endpoint::Endpoint;
 use super::state::Control;
 use super::{
     auth, boot, build_plans, content, conventions, deployment_groups, deployment_plans, enclosure_groups,
-    events, hardware, hardware_types, images, logical_enclosures, login, openapi, plan_scripts, profiles,
-    scrub, snapshots, status, tasks, users, volumes,
+    events, hardware, hardware_types, image_adding, images, logical_enclosures, login, openapi, plan_scripts,
+    profiles, scrub, snapshots, status, tasks, users, volumes,
 };
 
 /// Largest body that is read into memory. Uploads are streamed and have a limit of their own.
@@ -26,6 +26,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         status::endpoints(),
         scrub::endpoints(),
         images::endpoints(),
+        image_adding::endpoints(),
         plan_scripts::endpoints(),
         build_plans::endpoints(),
         deployment_plans::endpoints(),

@@ -15,8 +15,8 @@ use super::names::Names;
 use super::passwords::Passwords;
 use super::refusals;
 use super::sessions::Sessions;
-use crate::catalog::{self, Catalog, Tx};
-use crate::images::Importer;
+use crate::catalog::{self, Catalog, Tx, golden_images};
+use crate::images::{Added, Importer};
 use crate::lifecycle::Lifecycle;
 use crate::service::{Scrubber, SpaceLevels};
 
@@ -57,9 +57,8 @@ impl Control {
         let names = Arc::new(Names::new(&store.volumes()));
         let lifecycle = Lifecycle::new(catalog.clone(), store.clone(), exports.clone(), names.clone())?;
         let images_there = store.images().context("cannot read the golden images")?;
-        let known = Arc::new(KnownImages::new(&images_there));
-        let added = known.clone();
-        let importer = Importer::new(store.clone(), images, Box::new(move |image| added.add(image)));
+        let known = Arc::new(known_images(&catalog, &images_there));
+        let importer = Importer::new(store.clone(), images, registrar(catalog.clone(), known.clone()));
         Ok(Arc::new(Self {
             store,
             catalog,
@@ -117,6 +116,41 @@ impl Control {
         let catalog = self.catalog.clone();
         answered(tokio::task::spawn_blocking(move || catalog.write(write)).await)
     }
+}
+
+/// The store's images by the names that the catalog has for them, once both agree on which there are.
+fn known_images(catalog: &Catalog, images: &[cow::ImageInfo]) -> KnownImages {
+    let there: Vec<_> = images.iter().map(|image| (row_id(image.id), image.name.clone())).collect();
+    match catalog.write(|tx| golden_images::adopt(tx, &there)) {
+        Ok(missing) => {
+            for name in missing {
+                tracing::error!(
+                    "golden image {name:?} is used by a deployment plan, and the store has lost it"
+                );
+            }
+        }
+        Err(error) => tracing::error!("the catalog does not follow the store's golden images: {error}"),
+    }
+    let rows = catalog.read(golden_images::list).unwrap_or_default();
+    let name_of =
+        |id| rows.iter().find(|row| row.envelope.id == row_id(id)).map(|row| row.envelope.name.clone());
+    KnownImages::new(images, name_of)
+}
+
+/// Makes each image that was added known: to the catalog, and to those who create volumes.
+fn registrar(catalog: Arc<Catalog>, known: Arc<KnownImages>) -> Box<Added> {
+    Box::new(move |image, about| {
+        let name = about.name.clone();
+        let added = catalog.write(|tx| golden_images::insert(tx, row_id(image.id), about));
+        added.map_err(|error| refusals::of_catalog(&error))?;
+        known.add(image, &name);
+        Ok(())
+    })
+}
+
+/// The id of an image's row.
+pub(super) fn row_id(image: cow::ImageId) -> uuid::Uuid {
+    uuid::Uuid::from_bytes(image.0)
 }
 
 fn answered<T>(asked: Result<catalog::Result<T>, tokio::task::JoinError>) -> Result<T, api::Refusal> {

@@ -19,6 +19,7 @@ use super::qemu_img::QemuImg;
 use super::sniff::{DiskFormat, Packing};
 use super::staging::{BodyFraming, Staging, cut_off};
 use super::unpack::Unpack;
+use crate::catalog::golden_images::NewGoldenImage;
 use crate::control::refusals;
 
 /// Parts of the body that wait for the disk, each as long as the connection's read buffer.
@@ -30,12 +31,14 @@ pub(super) const SILENCE_MAX: Duration = Duration::from_secs(300);
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct AddImage {
-    /// Name of the image to be.
+    /// Name of the image to be in the store.
     pub name: Name,
     /// What the client says the file is.
     pub format: ImageFormat,
     /// How the body carries it.
     pub framing: BodyFraming,
+    /// What the catalog is to know of it.
+    pub about: NewGoldenImage,
 }
 
 /// How far an import has come: phase, bytes done, bytes in all.
@@ -43,7 +46,7 @@ pub(crate) type Step = (Phase, u64, u64);
 
 /// Adds images to a store, a few at a time.
 pub struct Importer {
-    pub(super) store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
     qemu_img: PathBuf,
     convert_time_max: Duration,
     size_max: u64,
@@ -53,8 +56,8 @@ pub struct Importer {
     added: Box<Added>,
 }
 
-/// Hears of each image that is there, even when nobody waits for the answer any more.
-pub type Added = dyn Fn(&ImageInfo) + Send + Sync;
+/// Hears of each image that is there, even when nobody waits for the answer any more. When it refuses, the image goes.
+pub type Added = dyn Fn(&ImageInfo, NewGoldenImage) -> Result<(), Refusal> + Send + Sync;
 
 impl Importer {
     /// An importer with the limits of the configuration.
@@ -96,7 +99,7 @@ impl Importer {
             }
             Landed::Packed(..) => return Err(refusals::internal("unpacking", &"it was packed twice")),
         };
-        self.seal(import, source_format(format, packing), steps).await
+        self.seal(import, source_format(format, packing), request.about.clone(), steps).await
     }
 
     /// Makes a golden image of a disk as it is at this moment. All or nothing, as with [`Importer::add`].
@@ -104,6 +107,7 @@ impl Importer {
         self: &Arc<Self>,
         name: &Name,
         subject: Subject,
+        about: NewGoldenImage,
         steps: &watch::Sender<Step>,
     ) -> Result<ImageInfo, Refusal> {
         let _running = self.running.acquire().await.map_err(|_| refusals::stopping())?;
@@ -120,7 +124,7 @@ impl Importer {
         });
         let copied = copying.await.map_err(|error| refusals::internal("capturing the image", &error))?;
         let import = copied.map_err(|error| refusals::of_store(&error))?;
-        self.seal(import, cow::CAPTURED.to_owned(), steps).await
+        self.seal(import, cow::CAPTURED.to_owned(), about, steps).await
     }
 
     /// Stages the body. The disk is written on a thread that may wait.
@@ -212,6 +216,7 @@ impl Importer {
         self: &Arc<Self>,
         import: Import,
         format: String,
+        about: NewGoldenImage,
         steps: &watch::Sender<Step>,
     ) -> Result<ImageInfo, Refusal> {
         let cancelled = CancelOnDrop::default();
@@ -221,10 +226,25 @@ impl Importer {
                 steps.send_replace((Phase::Sealing, done, total));
                 go_on(&flag)
             });
-            sealed.inspect(|info| (importer.added)(info))
+            importer.register(sealed.map_err(|error| refusals::of_image(&error))?, about)
         });
-        let sealed = sealing.await.map_err(|error| refusals::internal("sealing the image", &error))?;
-        sealed.map_err(|error| refusals::of_image(&error))
+        sealing.await.map_err(|error| refusals::internal("sealing the image", &error))?
+    }
+
+    /// Makes a sealed image known, or removes it.
+    fn register(&self, info: ImageInfo, about: NewGoldenImage) -> Result<ImageInfo, Refusal> {
+        match (self.added)(&info, about) {
+            Ok(()) => Ok(info),
+            Err(refusal) => {
+                if let Err(error) = self.store.remove_image(info.id) {
+                    tracing::error!(
+                        image = info.name,
+                        "an image that nobody knows is left in the store: {error}"
+                    );
+                }
+                Err(refusal)
+            }
+        }
     }
 }
 

@@ -18,6 +18,8 @@ CREATE TABLE golden_images (
     bundle_name TEXT,
     -- What the capture did, line by line.
     capture_log TEXT NOT NULL DEFAULT '',
+    -- SHA-256 of the file that it had in its bundle.
+    bundle_sum TEXT,
     extra TEXT NOT NULL DEFAULT '{}'
 ) STRICT;
 
