@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::placement;
 use crate::catalog::profiles::{Chap, ChapLevel, Profile};
-use crate::catalog::{Error, Result, Tx, os_volumes, profiles};
+use crate::catalog::{Error, Result, Tx, bad_column, os_volumes, profiles};
 use crate::exports::Access;
 
 /// A volume that one initiator may log in to, and nobody else.
@@ -59,6 +59,32 @@ pub fn of_profile(tx: &Tx<'_>, profile: Uuid) -> Result<Option<Export>> {
     let profile = profiles::by_id(tx, profile)?;
     let volume = os_volumes::current(tx, profile.envelope.id)?;
     of(tx, &profile, volume.map(|volume| volume.id))
+}
+
+/// An export, and the name that its volume must have in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) export: Export,
+    pub(super) volume: String,
+}
+
+/// What all profiles' volumes are exported as. A row that cannot be read is told, and keeps no other from it.
+pub(super) fn all(tx: &Tx<'_>) -> Result<Vec<Result<Named>>> {
+    let sql = "SELECT v.id, v.name, coalesce(h.initiator_name, p.initiator_name), p.chap
+               FROM os_volumes v JOIN server_profiles p ON p.id = v.profile_id
+                                 JOIN server_hardware h ON h.id = p.server_hardware_id
+               WHERE v.state = 'current'";
+    let mut statement = tx.prepare(sql)?;
+    let rows = statement.query_map([], |row| {
+        let id: String = row.get(0)?;
+        let wrong = |_| bad_column(0, Error::invalid("id", "it is no id of a volume"));
+        let volume = id.parse().map_err(wrong)?;
+        let chap: Option<String> = row.get(3)?;
+        let chap = chap.map(|text| serde_json::from_str(&text)).transpose();
+        let chap = chap.map_err(|error| bad_column(3, error))?;
+        Ok(Named { export: Export { volume, initiator: row.get(2)?, chap }, volume: row.get(1)? })
+    })?;
+    Ok(rows.map(|row| row.map_err(Error::from)).collect())
 }
 
 /// What a volume of a profile would be exported as.

@@ -1,16 +1,17 @@
 //! After a crash: operations that had not happened are undone, those that had are carried on. Before anything is
 //! exported, so that nobody sees what is half done.
 
-use api::{Code, Refusal};
-use uuid::Uuid;
+use std::collections::HashMap;
 
 use super::access;
 use super::journal::Journal;
 use super::service::Lifecycle;
 use crate::catalog::os_volumes::{self, OsVolume};
 use crate::catalog::tasks::{TaskRecord, TaskState};
-use crate::catalog::{self, holds, tasks};
+use crate::catalog::{self, holds, profiles, tasks};
 use crate::exports::Access;
+use api::{Code, Refusal};
+use cow::{VolumeId, VolumeInfo};
 
 impl Lifecycle {
     /// Brings catalog and store together, and gives what is to be exported. Call it once, before anything is.
@@ -109,89 +110,64 @@ impl Lifecycle {
 
     /// Is the store's volume of this id the one that the row means? A row that points to anything else is not obeyed.
     fn is_its_own(&self, volume: &OsVolume) -> bool {
-        match self.store.volume_info(volume.id) {
-            Ok(info) if info.name == volume.name && os_volumes::number_of(&info.name).is_some() => true,
-            Ok(info) => {
-                self.catalog.mark_damaged(format!(
-                    "the row of {} points to volume {:?}, which is not a profile's",
-                    volume.name, info.name
-                ));
-                false
-            }
-            // Gone, or not readable: the store says which.
-            Err(_) => true,
+        // Gone, or not readable: the store says which.
+        self.store.volume_info(volume.id).map_or(true, |info| self.is_meant(&info, &volume.name))
+    }
+
+    fn is_meant(&self, info: &VolumeInfo, name: &str) -> bool {
+        let meant = info.name == name && os_volumes::number_of(name).is_some();
+        if !meant {
+            self.catalog.mark_damaged(format!(
+                "the row of {name} points to volume {:?}, which is not a profile's",
+                info.name
+            ));
         }
+        meant
     }
 
     /// Looks for rows that nobody here would have written.
     fn audit(&self) {
-        let broken = self.catalog.read(|tx| Ok((tasks::list(tx).err(), os_volumes::list(tx)))).map(
-            |(tasks, volumes)| {
-                if let Some(error) = tasks {
-                    self.catalog.mark_damaged(format!("a task cannot be read: {}", told(&error)));
-                }
-                match volumes {
-                    Ok(volumes) => {
-                        for volume in &volumes {
-                            self.is_its_own(volume);
-                        }
-                    }
-                    Err(error) => {
-                        self.catalog
-                            .mark_damaged(format!("the row of a volume cannot be read: {}", told(&error)));
-                    }
-                }
-            },
-        );
-        if let Err(error) = broken {
-            self.catalog.mark_damaged(told(&error));
+        let tasks = self.catalog.read(tasks::list).map(drop);
+        let volumes = self.catalog.read(os_volumes::list).map(drop);
+        let profiles = self.catalog.read(profiles::list).map(drop);
+        for (what, read) in [("task", tasks), ("volume", volumes), ("profile", profiles)] {
+            if let Err(error) = read {
+                self.catalog.mark_damaged(format!("the row of a {what} cannot be read: {}", told(&error)));
+            }
         }
     }
 
     /// Exports direct volumes to everybody, those of assigned profiles to their servers, and nothing else.
     fn export_all(&self) {
-        for info in self.store.volumes() {
-            if os_volumes::number_of(&info.name).is_none() {
-                self.exports.publish_to(&info, Access::default());
-            }
+        let there: HashMap<_, _> = self.store.volumes().into_iter().map(|info| (info.id, info)).collect();
+        for info in there.values().filter(|info| os_volumes::number_of(&info.name).is_none()) {
+            self.exports.publish_to(info, Access::default());
         }
-        let ids = self.catalog.read(|tx| {
-            let mut statement = tx.prepare("SELECT id FROM server_profiles")?;
-            let ids = statement.query_map([], |row| row.get::<_, String>(0))?;
-            Ok(ids.collect::<rusqlite::Result<Vec<_>>>()?)
-        });
-        let ids = ids.unwrap_or_else(|error| {
-            self.catalog.mark_damaged(told(&error));
-            Vec::new()
-        });
-        for id in ids {
-            if let Err(error) = self.export_profile(&id) {
-                self.catalog.mark_damaged(format!("profile {id} cannot be read: {}", told(&error)));
-            }
+        match self.catalog.read(access::all) {
+            Ok(exports) => exports.into_iter().for_each(|export| self.export(export, &there)),
+            Err(error) => self.catalog.mark_damaged(told(&error)),
         }
         for fault in self.catalog.damage() {
             tracing::error!(fault, "the catalog is damaged: nothing in it is changed until that is mended");
         }
     }
 
-    fn export_profile(&self, id: &str) -> catalog::Result<()> {
-        let id = Uuid::try_parse(id).map_err(|error| catalog::Error::invalid("id", error.to_string()))?;
-        let Some((export, volume)) = self.catalog.read(|tx| {
-            let Some(export) = access::of_profile(tx, id)? else { return Ok(None) };
-            Ok(os_volumes::by_id(tx, export.volume)?.map(|volume| (export, volume)))
-        })?
-        else {
-            return Ok(());
-        };
-        if !self.is_its_own(&volume) {
-            return Ok(());
+    /// Exports one profile's volume, if its rows mean what they must.
+    fn export(&self, read: catalog::Result<access::Named>, there: &HashMap<VolumeId, VolumeInfo>) {
+        let opened = read.and_then(|named| {
+            let access = named.export.access()?;
+            Ok((named, access))
+        });
+        match opened {
+            Ok((named, access)) => match there.get(&named.export.volume) {
+                Some(info) if self.is_meant(info, &named.volume) => self.exports.publish_to(info, access),
+                Some(_) => {}
+                None => tracing::error!(volume = named.volume, "a profile's volume is not in the store"),
+            },
+            Err(error) => {
+                self.catalog.mark_damaged(format!("a profile's volume is not exported: {}", told(&error)));
+            }
         }
-        let access = export.access()?;
-        match self.store.volume_info(export.volume) {
-            Ok(info) => self.exports.publish_to(&info, access),
-            Err(error) => tracing::error!(volume = volume.name, %error, "a profile's volume is not exported"),
-        }
-        Ok(())
     }
 }
 
