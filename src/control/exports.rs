@@ -8,6 +8,7 @@ use std::pin::Pin;
 use api::SessionSummary;
 use cow::{VolumeId, VolumeInfo};
 
+use crate::catalog::os_volumes;
 use crate::exports::Access;
 
 /// The targets under which volumes are exported.
@@ -37,8 +38,14 @@ pub trait Exports: Send + Sync + 'static {
     fn logins(&self, volume: VolumeId) -> u64;
 
     /// Makes a volume known to everybody: from now on initiators can log in to it.
+    /// A profile's volume is never known to everybody: the lifecycle alone exports it.
     fn publish(&self, volume: &VolumeInfo) {
-        self.publish_to(volume, Access::default());
+        match os_volumes::number_of(&volume.name) {
+            None => self.publish_to(volume, Access::default()),
+            Some(_) => {
+                tracing::error!(volume = volume.name, "a profile's volume is not exported to everybody")
+            }
+        }
     }
 
     /// Makes a volume known to some.
