@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Daemon {
     pub child: Child,
     pub ready: String,
+    /// What was logged before.
+    pub before: String,
     pub control: PathBuf,
     pub store: PathBuf,
     log: Receiver<String>,
@@ -53,7 +55,7 @@ impl Daemon {
             }
         };
         let (control, store) = (directory.join("control.sock"), directory.join("store"));
-        Self { child, ready, control, store, log }
+        Self { child, ready, before: seen, control, store, log }
     }
 
     /// What was logged since, without waiting.
