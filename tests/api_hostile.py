@@ -226,7 +226,7 @@ class Hostile:
     def schemathesis(self, program):
         """Generated requests, good and bad, on everything in the document."""
         document = self.dir / "openapi.json"
-        found = self.target.admin().get("/rest/openapi.json")
+        found = self.target.admin().get("/rest/osvol/openapi.json")
         document.write_text(json.dumps(found))
         session = self.target.admin().headers["auth"]
         begin = time.monotonic()

@@ -391,7 +391,7 @@ class Profiles:
         expect(client.get_by_uri(frame.data["uri"]).data["description"] == "rack 4", "update")
 
     def hardware(self):
-        self.osvol("hardware", "type", "add", "SY480")
+        self.osvol("hardware-type", "create", "SY480")
         for name, frame in (("bay1", "frame1"), ("bay2", "frame1"), ("other1", "frame2")):
             self.osvol("hardware", "add", name, "--type", "SY480", "--enclosure", frame)
         kind = self.one.server_hardware_types.get_by_name("SY480")

@@ -97,8 +97,8 @@ class Api:
             self.connection = None
 
     def ask(self, method, uri, body=None, headers=()):
-        """One request. A connection that the server closed in between is opened again, once."""
-        text = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        """One request, its body JSON, bytes or a file. A connection that the server closed in between is opened again, once."""
+        text = body if body is None or isinstance(body, bytes) or hasattr(body, "read") else json.dumps(body).encode()
         given = {**self.headers, **({"Content-Type": "application/json"} if text else {}), **dict(headers)}
         fresh = self.connection is None
         while True:

@@ -43,8 +43,9 @@ class Estate:
     def image(self, name, file):
         """A golden image from a raw file."""
         query = urllib.parse.urlencode({"name": name, "format": "raw"})
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(os.path.getsize(file))}
         with open(file, "rb") as data:
-            return self.api.post(f"/rest/golden-images?{query}", data.read(), {"Content-Type": "application/octet-stream"})
+            return self.api.post(f"/rest/golden-images?{query}", data, headers)
 
     def build_plan(self, name, kind="deploy", scripts=()):
         steps = [{"serialNumber": str(at), "planScriptUri": script["uri"]} for at, script in enumerate(scripts, 1)]
