@@ -100,7 +100,8 @@ pub(super) fn delete(tx: &Tx<'_>, reference: &str, if_match: Option<&str>) -> Re
                 Verdict::by(rules::decide(Event::DeleteEnclosure, facts), name, Some(volume.clone()))
             }
             VolumeState::Kept | VolumeState::Doomed => {
-                volumes::older(name, volume.clone(), Outcome::Delete, 0)
+                let reason = "this earlier generation lives in the logical enclosure, which goes";
+                volumes::older(name, volume.clone(), reason.to_owned())
             }
         });
     }

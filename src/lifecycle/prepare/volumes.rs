@@ -162,15 +162,17 @@ fn others_lost(tx: &Tx<'_>, change: &Change<'_>, outcome: Outcome, keep: usize) 
         }
         Outcome::Retain | Outcome::Create | Outcome::Refuse => Vec::new(),
     };
-    Ok(lost.into_iter().map(|volume| older(&before.envelope.name, volume, outcome, keep)).collect())
+    let reason = match (outcome, keep) {
+        (Outcome::Regenerate, 0) => "the plan keeps no earlier generation".to_owned(),
+        (Outcome::Regenerate, 1) => "the plan keeps one earlier generation".to_owned(),
+        (Outcome::Regenerate, keep) => format!("the plan keeps {keep} earlier generations"),
+        _ => "earlier generations go with the volume".to_owned(),
+    };
+    Ok(lost.into_iter().map(|volume| older(&before.envelope.name, volume, reason.clone())).collect())
 }
 
 /// The verdict on an earlier generation that goes.
-pub(super) fn older(profile: &str, volume: OsVolume, outcome: Outcome, keep: usize) -> Verdict {
-    let reason = match outcome {
-        Outcome::Regenerate => format!("of earlier generations, {keep} are kept"),
-        _ => "earlier generations go with the volume".to_owned(),
-    };
+pub(super) fn older(profile: &str, volume: OsVolume, reason: String) -> Verdict {
     Verdict {
         profile: profile.to_owned(),
         outcome: Outcome::Delete,
