@@ -80,7 +80,7 @@ pub use task::{AssociatedResource, ProgressUpdate, Task, TaskError, TaskState};
 pub use time::iso8601;
 pub use title::{TITLE_BYTES_MAX, Title, TitleError};
 pub use user::{BadRole, PasswordChange, Permission, Role, User, UserSpec};
-pub use volume::{NewOsVolume, OsVolume, OsVolumeChange, Portal, SessionSummary, SizeSpec, VolumeStorage};
+pub use volume::{DependentServer, NewOsVolume, OsVolume, OsVolumeChange, Portal, SessionSummary, SizeSpec, StatelessServer, VolumeStorage};
 
 /// Path of the collection of golden images.
 pub const GOLDEN_IMAGES: &str = "/rest/golden-images";
@@ -108,6 +108,8 @@ pub const ENCLOSURE_GROUPS: &str = "/rest/enclosure-groups";
 pub const LOGICAL_ENCLOSURES: &str = "/rest/logical-enclosures";
 /// Path of the collection of server profiles.
 pub const SERVER_PROFILES: &str = "/rest/server-profiles";
+/// Path of profiles as Image Streamer calls them.
+pub const STATELESS_SERVERS: &str = "/rest/stateless-servers";
 /// Path of the collection of all snapshots of OS volumes.
 pub const SNAPSHOTS: &str = "/rest/os-volume-snapshots";
 /// Path of the daemon's own status.

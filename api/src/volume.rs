@@ -26,7 +26,8 @@ pub struct OsVolume {
     /// What stands behind a health that is not OK.
     #[serde(default)]
     pub status_reason: Option<String>,
-    /// `Ready` (nobody is logged in) or `InUse`.
+    /// `Ready`, or of a profile's volume `Attached` while the profile has a server; `InUse` while somebody is logged in;
+    /// `Kept`: an earlier generation; `Creating`, `Deleting`, `Failed`; `Unclaimed`: a profile's once, nobody knows whose.
     pub state: String,
     /// When it was created.
     pub created: String,
@@ -70,6 +71,63 @@ pub struct OsVolume {
     pub portals: Vec<Portal>,
     /// Who is logged in.
     pub sessions: Vec<SessionSummary>,
+    /// Name of the profile whose volume it is; `null` for one made directly.
+    #[serde(default)]
+    pub profile_name: Option<String>,
+    /// Which of the profile's volumes it is, counted from 1.
+    #[serde(default)]
+    pub generation: Option<u64>,
+    /// The profile, and the initiator that may log in.
+    #[serde(default)]
+    pub dependent_artifacts: Vec<DependentServer>,
+    /// Path of the profile as Image Streamer calls it.
+    #[serde(default)]
+    pub stateless_server_uri: Option<String>,
+    /// Path of a cluster of appliances: there is none here.
+    #[serde(default)]
+    pub deployment_cluster_uri: Option<String>,
+}
+
+/// Who an OS volume is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DependentServer {
+    /// Name of the profile.
+    pub name: String,
+    /// The name that its server logs in with.
+    pub server_iqn: Option<String>,
+    /// Path of the profile.
+    pub uri: String,
+}
+
+/// A profile as Image Streamer calls it (`/rest/stateless-servers/{id}`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StatelessServer {
+    /// `StatelessServer`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `stateless-servers`.
+    pub category: String,
+    /// The profile's id.
+    pub id: String,
+    /// Path of this resource.
+    pub uri: String,
+    /// Name of the profile.
+    pub name: String,
+    /// The same.
+    pub server_profile_name: String,
+    /// Path of the profile.
+    pub server_profile_uri: String,
+    /// Path of its volume.
+    pub os_volume_uri: Option<String>,
+}
+
+impl StatelessServer {
+    /// The value of [`StatelessServer::kind`].
+    pub const KIND: &'static str = "StatelessServer";
+    /// The value of [`StatelessServer::category`].
+    pub const CATEGORY: &'static str = "stateless-servers";
 }
 
 impl OsVolume {

@@ -64,7 +64,7 @@ pub(super) fn image(
 }
 
 /// A digest of a disk's content as the API has it.
-pub(super) fn check_sum(digest: &str) -> String {
+pub(crate) fn check_sum(digest: &str) -> String {
     format!("sha256:{digest}")
 }
 
@@ -93,7 +93,8 @@ pub(super) fn volume(info: VolumeInfo, sessions: Vec<SessionSummary>, control: &
         name: info.name,
         status,
         status_reason,
-        state: state(status, &sessions).to_owned(),
+        // Whose it is says more: see `claims`.
+        state: String::new(),
         modified: created.clone(),
         created,
         e_tag: e_tag(info.created_unix_ms),
@@ -112,6 +113,11 @@ pub(super) fn volume(info: VolumeInfo, sessions: Vec<SessionSummary>, control: &
         lun: LUN,
         portals,
         sessions,
+        profile_name: None,
+        generation: None,
+        dependent_artifacts: Vec::new(),
+        stateless_server_uri: None,
+        deployment_cluster_uri: None,
     }
 }
 
@@ -158,14 +164,6 @@ pub(super) fn health(health: cow::Health) -> (Health, Option<String>) {
     match health {
         cow::Health::Ok => (Health::OK, None),
         cow::Health::Critical(reason) => (Health::Critical, Some(reason)),
-    }
-}
-
-pub(super) fn state(status: Health, sessions: &[SessionSummary]) -> &'static str {
-    match (status, sessions) {
-        (Health::Critical, _) => "Failed",
-        (_, []) => "Ready",
-        (_, _) => "InUse",
     }
 }
 

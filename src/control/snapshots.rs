@@ -12,6 +12,7 @@ use axum::response::IntoResponse;
 use cow::{SnapshotId, SnapshotInfo, VolumeId, VolumeInfo};
 
 use super::answer::{Answer, json, parse};
+use super::claims::Claim;
 use super::endpoint::{Access, Endpoint, delete, get, post};
 use super::exports::Withdrawal;
 use super::refusals;
@@ -198,13 +199,17 @@ pub(super) async fn roll_back(
 ) -> Answer {
     let force = query?.0.is_set();
     let volume = control.find_volume(&id).await?;
+    let claim = control.claim(&volume).await?;
+    claim.check_direct(&volume.name, "rolled back")?;
     let snapshot = control.find_snapshot(&volume, &snapshot).await?;
     if let Withdrawal::InUse(sessions) = control.exports.withdraw(volume.id, force).await {
         return Err(in_use(&volume.name, "rolled back", &sessions).into());
     }
     let done = control.released(move |store| store.roll_back(volume.id, snapshot.id)).await;
-    control.exports.publish(&volume);
+    if claim == Claim::Direct {
+        control.exports.publish(&volume);
+    }
     done?.map_err(|error| refusals::of_store(&error))?;
     tracing::info!(volume = volume.name, snapshot = snapshot.name, force, "volume rolled back");
-    Ok(json(StatusCode::OK, &control.volume_resource(control.find_volume(&id).await?)))
+    Ok(json(StatusCode::OK, &control.claimed_resource(control.find_volume(&id).await?).await?))
 }

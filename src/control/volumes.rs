@@ -14,7 +14,10 @@ use config::Size;
 use cow::{ImageId, NewVolume, SnapshotId, VolumeId, VolumeInfo};
 use serde::Deserialize;
 
+use crate::catalog::os_volumes;
+
 use super::answer::{Answer, json, parse};
+use super::claims::{self, Claim, Owner};
 use super::endpoint::{Access, Endpoint, delete, get, patch, post};
 use super::exports::Withdrawal;
 use super::known::KnownImage;
@@ -94,7 +97,13 @@ impl Control {
     }
 
     /// What a list can be filtered and sorted by. Only the volumes of the page asked for become resources.
-    fn volume_field(&self, info: &VolumeInfo, field: &str, sessions: &Sessions) -> Option<String> {
+    fn volume_field(
+        &self,
+        info: &VolumeInfo,
+        field: &str,
+        sessions: &Sessions,
+        owners: &HashMap<VolumeId, Owner>,
+    ) -> Option<String> {
         match field {
             "name" => Some(info.name.clone()),
             "id" | "oeVolumeId" => Some(info.id.to_string()),
@@ -106,8 +115,10 @@ impl Control {
             "status" => Some(resources::volume_health(info, self).0.to_string()),
             "state" => {
                 let status = resources::volume_health(info, self).0;
-                Some(resources::state(status, of_volume(sessions, info.id)).to_owned())
+                let has_sessions = !of_volume(sessions, info.id).is_empty();
+                Some(claims::among(owners, info).state(status, has_sessions).to_owned())
             }
+            "profileName" => claims::among(owners, info).profile_name().map(str::to_owned),
             "spaceLevel" => Some(resources::space_level(self.levels.of_volume(info)).to_string()),
             _ => None,
         }
@@ -122,11 +133,13 @@ pub(super) async fn list(
     let volumes = control.blocking(cow::Store::volumes).await?;
     let sessions = control.exports.all_sessions();
     let kind = ("OeVolumeCollection", OsVolume::CATEGORY, api::OS_VOLUMES);
-    let found = page(kind, &query, volumes, |info, field| control.volume_field(info, field, &sessions));
+    let owners = control.read(claims::all).await?;
+    let field = |info: &VolumeInfo, field: &str| control.volume_field(info, field, &sessions, &owners);
+    let found = page(kind, &query, volumes, field);
     let found = found.map_err(|error| Refusal::new(Code::MalformedRequest, error.to_string()))?;
     let resource = |info: VolumeInfo| {
         let sessions = of_volume(&sessions, info.id).to_vec();
-        resources::volume(info, sessions, &control)
+        claims::among(&owners, &info).tell(resources::volume(info, sessions, &control))
     };
     Ok(json(StatusCode::OK, &found.map(resource)))
 }
@@ -140,7 +153,7 @@ fn of_volume(sessions: &Sessions, volume: VolumeId) -> &[SessionSummary] {
 
 pub(super) async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
     let info = control.find_volume(&id).await?;
-    Ok(json(StatusCode::OK, &control.volume_resource(info)))
+    Ok(json(StatusCode::OK, &control.claimed_resource(info).await?))
 }
 
 pub(super) async fn storage(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
@@ -196,8 +209,12 @@ pub(super) async fn create(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let new: NewOsVolume = parse(body)?;
-    let source = control.source(&new).await?;
     let name = new.name.as_str();
+    if os_volumes::number_of(name).is_some() {
+        let message = format!("{name:?} is a name of a profile's volume; choose one of another form");
+        return Err(Refusal::new(Code::InvalidValue, message).source("name").into());
+    }
+    let source = control.source(&new).await?;
     if !control.names.take(name) {
         return Err(exists(name).into());
     }
@@ -217,7 +234,7 @@ pub(super) async fn create(
     control.names.settle(name, info.id);
     control.exports.publish(&info);
     tracing::info!(volume = name, id = %info.id, bytes = info.size_bytes, "volume created");
-    let volume = control.volume_resource(info);
+    let volume = control.claimed_resource(info).await?;
     let location = [(header::LOCATION, volume.uri.clone())];
     Ok((location, json(StatusCode::CREATED, &volume)).into_response())
 }
@@ -291,7 +308,7 @@ pub(super) async fn change(
     if let Some(reserve) = reserve {
         tracing::info!(volume = info.name, reserve = reserve.map(|reserve| reserve.0), "reserve set");
     }
-    Ok(json(StatusCode::OK, &control.volume_resource(control.find_volume(&id).await?)))
+    Ok(json(StatusCode::OK, &control.claimed_resource(control.find_volume(&id).await?).await?))
 }
 
 fn check_change(info: &VolumeInfo, change: &OsVolumeChange) -> Result<(), Refusal> {
@@ -339,6 +356,8 @@ pub(super) async fn remove(
 ) -> Answer {
     let force = query?.0.is_set();
     let info = control.find_volume(&id).await?;
+    let claim = control.claim(&info).await?;
+    claim.check_direct(&info.name, "removed")?;
     let snapshots = control.snapshots_of(info.id).await?;
     if !snapshots.is_empty() {
         return Err(has_snapshots(&info.name, snapshots.len()).into());
@@ -347,7 +366,9 @@ pub(super) async fn remove(
         return Err(in_use(&info.name, "removed", &sessions).into());
     }
     if let Err(error) = control.released(move |store| store.remove_volume(info.id)).await? {
-        control.exports.publish(&info);
+        if claim == Claim::Direct {
+            control.exports.publish(&info);
+        }
         return Err(refusals::of_store(&error).into());
     }
     control.names.release(&info.name);

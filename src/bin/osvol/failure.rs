@@ -44,7 +44,7 @@ pub(crate) enum Failure {
     #[error("cancelled; nothing was changed")]
     Cancelled,
     /// Nobody is there who could be asked.
-    #[error("{}; nothing was changed", .0.message)]
+    #[error("{}", needs_yes(.0))]
     NeedsYes(Box<Refusal>),
     /// What would happen changes faster than it can be confirmed.
     #[error("things keep changing; nothing was changed by this command")]
@@ -141,6 +141,12 @@ impl Failure {
             }),
         }
     }
+}
+
+/// `server profile "web01": data would be lost; nothing was changed`
+fn needs_yes(refusal: &Refusal) -> String {
+    let message = refusal.message.strip_suffix("; proceed or cancel").unwrap_or(&refusal.message);
+    format!("{message}; nothing was changed")
 }
 
 /// An error of the store with the system's reason.

@@ -12,6 +12,7 @@ pub(crate) fn words(impact: &Impact) -> String {
     for volume in &impact.volumes {
         text += &of_volume(volume);
     }
+    text.push('\n');
     if impact.volumes.is_empty() {
         text += &format!("  {}\n", impact.summary);
     }
@@ -43,7 +44,7 @@ fn of_volume(volume: &VolumeImpact) -> String {
     if let Some(power) = volume.power.as_deref().filter(|power| *power == "On") {
         line("power", format!("the server is recorded as {power}"));
     }
-    text + "\n"
+    text
 }
 
 fn is_lossy(outcome: ImpactOutcome) -> bool {
@@ -59,7 +60,7 @@ fn becomes(volume: &VolumeImpact) -> String {
         }
         (ImpactOutcome::Create, _) => "a volume is made from the deployment plan".to_owned(),
         (ImpactOutcome::Regenerate, Some(name)) => {
-            format!("volume {name} goes, and a new one is made from the deployment plan")
+            format!("volume {name} is replaced by a new one, made from the deployment plan")
         }
         (ImpactOutcome::Delete, Some(name)) => format!("volume {name} is deleted"),
         (ImpactOutcome::Unknown, name) => {
@@ -96,7 +97,7 @@ mod tests {
             expires: None,
         };
         let expected = "This loses data.\n\n  \
-            profile web01: volume OSVolume-12 goes, and a new one is made from the deployment plan\n    \
+            profile web01: volume OSVolume-12 is replaced by a new one, made from the deployment plan\n    \
             because    the hardware cannot reach it (rule 4)\n    \
             written    3 MiB since its deployment\n    \
             kept       nothing\n    \

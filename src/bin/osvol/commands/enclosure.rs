@@ -21,7 +21,7 @@ pub(crate) fn run(command: &EnclosureCommand, client: &Client, output: &Output) 
             set(&mut body, "name", Some(name));
             set(&mut body, "enclosureGroupUri", Some(group));
             set(&mut body, "description", description.as_deref());
-            ENCLOSURES.create(&Value::Object(body), client, output)
+            ENCLOSURES.create(&Value::Object(body), "created", client, output)
         }
         EnclosureCommand::List => list(client, output),
         EnclosureCommand::Show { name } => show(name, client, output),

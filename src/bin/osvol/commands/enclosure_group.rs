@@ -20,7 +20,7 @@ pub(crate) fn run(command: &EnclosureGroupCommand, client: &Client, output: &Out
             set(&mut body, "name", Some(name));
             set(&mut body, "description", description.as_deref());
             set_deployment(&mut body, Some(!no_deployment));
-            GROUPS.create(&Value::Object(body), client, output)
+            GROUPS.create(&Value::Object(body), "created", client, output)
         }
         EnclosureGroupCommand::List => list(client, output),
         EnclosureGroupCommand::Show { name } => show(name, client, output),

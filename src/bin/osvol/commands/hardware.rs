@@ -22,7 +22,7 @@ pub(crate) fn run(command: &HardwareCommand, client: &Client, output: &Output) -
             set(&mut body, "serverHardwareTypeUri", Some(hardware_type));
             set(&mut body, "powerState", Some(power_state(*power).as_str()));
             set_facts(&mut body, facts);
-            HARDWARE.create(&Value::Object(body), client, output)
+            HARDWARE.create(&Value::Object(body), "added", client, output)
         }
         HardwareCommand::List => list(client, output),
         HardwareCommand::Show { name } => show(name, client, output),

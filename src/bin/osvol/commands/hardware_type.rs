@@ -20,7 +20,7 @@ pub(crate) fn run(command: &HardwareTypeCommand, client: &Client, output: &Outpu
             set(&mut body, "name", Some(name));
             set(&mut body, "model", model.as_deref());
             set(&mut body, "description", description.as_deref());
-            TYPES.create(&Value::Object(body), client, output)
+            TYPES.create(&Value::Object(body), "created", client, output)
         }
         HardwareTypeCommand::List => list(client, output),
         HardwareTypeCommand::Show { name } => show(name, client, output),

@@ -26,10 +26,16 @@ impl Named {
     }
 
     /// Makes one, and says so.
-    pub(crate) fn create(&self, body: &Value, client: &Client, output: &Output) -> Result<(), Failure> {
+    pub(crate) fn create(
+        &self,
+        body: &Value,
+        done: &str,
+        client: &Client,
+        output: &Output,
+    ) -> Result<(), Failure> {
         let made = client.post::<Value>(self.collection, body)?;
         let name = made.value["name"].as_str().unwrap_or_default();
-        said(output, &made.json, &format!("{} {name} created", self.words))
+        said(output, &made.json, &format!("{} {name} {done}", self.words))
     }
 
     /// Reads one, changes it and sends it back.

@@ -69,6 +69,7 @@ fn list(client: &Client, output: &Output) -> Result<(), Failure> {
         Column::Cut("ISCSI NAME"),
         Column::Left("IP ADDRESS"),
         Column::Right("PORT"),
+        Column::Left("PROFILE"),
     ]);
     for volume in answer.value.members {
         let (address, port) = reached_at(&volume);
@@ -81,6 +82,7 @@ fn list(client: &Client, output: &Output) -> Result<(), Failure> {
             volume.iscsi_name,
             address,
             port,
+            volume.profile_name.unwrap_or_else(|| "-".to_owned()),
         ]);
     }
     output.table(&table)
@@ -107,6 +109,7 @@ fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
     let text = facts(&[
         ("Name", volume.name.clone()),
         ("Id", volume.id.clone()),
+        ("Profile", profile_words(volume)),
         ("State", volume.state.clone()),
         ("Health", health(volume.status, volume.status_reason.as_deref())),
         ("Golden image", volume.image_name.clone().unwrap_or_else(|| "none".to_owned())),
@@ -121,6 +124,17 @@ fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
         ("Created", volume.created.clone()),
     ]);
     output.text(&format!("{text}\n{}", connect::lines(volume)))
+}
+
+/// `web01, generation 3, for iqn.…`
+fn profile_words(volume: &OsVolume) -> String {
+    let Some(profile) = &volume.profile_name else { return "none: made directly".to_owned() };
+    let initiator = volume.dependent_artifacts.iter().find_map(|server| server.server_iqn.as_deref());
+    let generation = volume.generation.unwrap_or_default();
+    match initiator {
+        Some(initiator) => format!("{profile}, generation {generation}, for {initiator}"),
+        None => format!("{profile}, generation {generation}"),
+    }
 }
 
 fn session(session: &api::SessionSummary) -> String {
