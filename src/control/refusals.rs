@@ -5,7 +5,6 @@ use std::io;
 
 use api::{Code, Refusal};
 
-use crate::bundles::BundleError;
 use crate::catalog;
 
 /// An error of the store.
@@ -78,6 +77,27 @@ fn lister(kind: catalog::Kind) -> String {
         }
     };
     format!("osvol {noun} list")
+}
+
+/// The disk under the catalog may be full: then there is something to do about it.
+fn of_database(error: &catalog::Error) -> Refusal {
+    use rusqlite::ErrorCode;
+    match error {
+        catalog::Error::Sqlite(source) if source.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            no_space().details(with_cause(error))
+        }
+        catalog::Error::Io { what, source } => of_io(what, source),
+        _ => internal("the catalog", &with_cause(error)),
+    }
+}
+
+/// An error of the store that an image's own content causes.
+pub(crate) fn of_image(error: &cow::Error) -> Refusal {
+    match error.kind() {
+        cow::Kind::Invalid => Refusal::new(Code::BadImage, sentence(&error.to_string()))
+            .action("get the file again; if it is no raw disk, convert it with qemu-img"),
+        _ => of_store(error),
+    }
 }
 
 /// The disk under the catalog may be full: then there is something to do about it.
