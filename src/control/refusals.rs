@@ -100,52 +100,6 @@ pub(crate) fn of_image(error: &cow::Error) -> Refusal {
     }
 }
 
-/// The disk under the catalog may be full: then there is something to do about it.
-fn of_database(error: &catalog::Error) -> Refusal {
-    use rusqlite::ErrorCode;
-    match error {
-        catalog::Error::Sqlite(source) if source.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-            no_space().details(with_cause(error))
-        }
-        catalog::Error::Io { what, source } => of_io(what, source),
-        _ => internal("the catalog", &with_cause(error)),
-    }
-}
-
-/// An error of the store that an image's own content causes.
-pub(crate) fn of_image(error: &cow::Error) -> Refusal {
-    match error.kind() {
-        cow::Kind::Invalid => Refusal::new(Code::BadImage, sentence(&error.to_string()))
-            .action("get the file again; if it is no raw disk, convert it with qemu-img"),
-        _ => of_store(error),
-    }
-}
-
-/// Why a bundle's archive is not taken.
-pub(crate) fn of_bundle(error: &BundleError) -> Refusal {
-    let refusal = |code| Refusal::new(code, error.to_string());
-    match error {
-        BundleError::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
-            of_io("read the bundle", error)
-        }
-        BundleError::TooLarge { .. } => {
-            refusal(Code::TooLarge).action("raise images.size_max in osvold's configuration")
-        }
-        BundleError::Zip(error) => refusal(Code::BadBundle).action(error.action()),
-        BundleError::Sum(_) | BundleError::Io(_) => {
-            refusal(Code::BadBundle).action("get the bundle again, and compare its check sum")
-        }
-        BundleError::Name(_)
-        | BundleError::Twice(_)
-        | BundleError::Overlap
-        | BundleError::Missing(_)
-        | BundleError::Json { .. }
-        | BundleError::TwoArtifacts(_) => {
-            refusal(Code::BadBundle).action("send an artifact bundle as Image Streamer or osvold makes them")
-        }
-    }
-}
-
 /// An error of the system.
 pub(crate) fn of_io(operation: &str, error: &io::Error) -> Refusal {
     match error.kind() {
