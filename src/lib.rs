@@ -1,4 +1,5 @@
 //! The daemon: the only place with sockets, clocks and signals.
+mod bundles;
 pub mod catalog;
 pub mod control;
 pub mod daemon;

@@ -36,6 +36,8 @@ pub enum Code {
     TooLarge,
     /// The uploaded image is damaged, truncated or of a kind that is refused.
     BadImage,
+    /// The uploaded artifact bundle is damaged, or is not one.
+    BadBundle,
     /// A program that the daemon needs is not installed.
     MissingTool,
     /// The store's file system is full.
@@ -66,7 +68,7 @@ impl Code {
             Self::NameExists | Self::InUse | Self::ReadOnly | Self::Busy | Self::ConfirmationRequired => 409,
             Self::Stale => 412,
             Self::TooLarge => 413,
-            Self::BadImage => 422,
+            Self::BadImage | Self::BadBundle => 422,
             Self::TooMany => 429,
             Self::Internal | Self::Corrupt | Self::Unknown => 500,
             Self::MissingTool => 501,

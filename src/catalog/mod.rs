@@ -12,10 +12,12 @@
 
 pub mod attributes;
 pub mod build_plans;
+pub mod bundles;
 pub mod chain;
 pub mod deployment_plans;
 mod effective;
 pub mod enclosure_groups;
+mod copy;
 mod envelope;
 mod error;
 mod find;

@@ -43,6 +43,11 @@ impl KnownImages {
         self.0.lock().retain(|image| image.id != id);
     }
 
+    /// Forgets all images but these.
+    pub(super) fn keep(&self, there: &[ImageInfo]) {
+        self.0.lock().retain(|known| there.iter().any(|image| image.id == known.id));
+    }
+
     pub(super) fn name_of(&self, id: ImageId) -> Option<String> {
         self.0.lock().iter().find(|image| image.id == id).map(|image| image.name.clone())
     }

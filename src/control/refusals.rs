@@ -5,6 +5,7 @@ use std::io;
 
 use api::{Code, Refusal};
 
+use crate::bundles::BundleError;
 use crate::catalog;
 
 /// An error of the store.
@@ -97,6 +98,31 @@ pub(crate) fn of_image(error: &cow::Error) -> Refusal {
         cow::Kind::Invalid => Refusal::new(Code::BadImage, sentence(&error.to_string()))
             .action("get the file again; if it is no raw disk, convert it with qemu-img"),
         _ => of_store(error),
+    }
+}
+
+/// Why a bundle's archive is not taken.
+pub(crate) fn of_bundle(error: &BundleError) -> Refusal {
+    let refusal = |code| Refusal::new(code, error.to_string());
+    match error {
+        BundleError::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
+            of_io("read the bundle", error)
+        }
+        BundleError::TooLarge { .. } => {
+            refusal(Code::TooLarge).action("raise images.size_max in osvold's configuration")
+        }
+        BundleError::Zip(error) => refusal(Code::BadBundle).action(error.action()),
+        BundleError::Sum(_) | BundleError::Io(_) => {
+            refusal(Code::BadBundle).action("get the bundle again, and compare its check sum")
+        }
+        BundleError::Name(_)
+        | BundleError::Twice(_)
+        | BundleError::Overlap
+        | BundleError::Missing(_)
+        | BundleError::Json { .. }
+        | BundleError::TwoArtifacts(_) => {
+            refusal(Code::BadBundle).action("send an artifact bundle as Image Streamer or osvold makes them")
+        }
     }
 }
 

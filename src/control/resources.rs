@@ -64,7 +64,7 @@ pub(super) fn image(
 }
 
 /// A digest of a disk's content as the API has it.
-pub(super) fn check_sum(digest: &str) -> String {
+pub(crate) fn check_sum(digest: &str) -> String {
     format!("sha256:{digest}")
 }
 

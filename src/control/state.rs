@@ -8,6 +8,7 @@ use cow::Store;
 use tokio::sync::{Semaphore, watch};
 
 use super::attempts::Attempts;
+use super::bundle_room::BundleRoom;
 use super::events::LISTENERS_MAX;
 use super::exports::Exports;
 use super::known::KnownImages;
@@ -26,6 +27,7 @@ pub struct Control {
     pub(super) catalog: Arc<Catalog>,
     pub(super) exports: Arc<dyn Exports>,
     pub(super) importer: Arc<Importer>,
+    pub(super) bundles: BundleRoom,
     pub(super) names: Arc<Names>,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) known: Arc<KnownImages>,
@@ -59,11 +61,13 @@ impl Control {
         let images_there = store.images().context("cannot read the golden images")?;
         let known = Arc::new(known_images(&catalog, &images_there));
         let importer = Importer::new(store.clone(), images, registrar(catalog.clone(), known.clone()));
+        let bundles = BundleRoom::open(&catalog).context("cannot open the directory of artifact bundles")?;
         Ok(Arc::new(Self {
             store,
             catalog,
             exports,
             importer,
+            bundles,
             names,
             lifecycle,
             known,

@@ -49,7 +49,7 @@ pub struct Importer {
     pub(crate) store: Arc<Store>,
     qemu_img: PathBuf,
     convert_time_max: Duration,
-    size_max: u64,
+    pub(crate) size_max: u64,
     running: Semaphore,
     /// Disks that may be read out at a time.
     pub(super) reading: Arc<Semaphore>,

@@ -19,9 +19,10 @@ mod inspect;
 mod landing;
 pub(crate) mod multipart;
 mod qemu_img;
+pub(crate) mod reading;
 mod sniff;
 mod staging;
-mod unpack;
+pub(crate) mod unpack;
 pub(crate) mod zipped;
 
 pub(crate) use add::Step;

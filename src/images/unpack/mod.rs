@@ -4,7 +4,7 @@
 //! The decoders are in Rust, without C code. One packing is taken off; what is inside is a disk, raw or in one of the
 //! formats of `inspect`.
 
-mod zip;
+pub(crate) mod zip;
 mod zstd;
 
 use std::cell::Cell;

@@ -39,14 +39,14 @@ const NAME_CHARS_MAX: usize = 60;
 
 /// Why an archive is not taken.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ZipError {
+pub(crate) enum ZipError {
     #[error("the zip archive is damaged or truncated: {0}")]
     Damaged(&'static str),
     #[error("the zip archive holds no file")]
     Empty,
     #[error("the zip archive holds {count} files and not one: {names}")]
     Several { count: u64, names: String },
-    #[error("the zip archive has more than {ENTRIES_MAX} entries")]
+    #[error("the zip archive has too many entries")]
     TooMany,
     #[error("the zip archive is encrypted")]
     Encrypted,
@@ -60,7 +60,7 @@ pub(super) enum ZipError {
 
 impl ZipError {
     /// What an operator can do about it.
-    pub(super) fn action(&self) -> &'static str {
+    pub(crate) fn action(&self) -> &'static str {
         match self {
             Self::Damaged(_) => "get the file again, and compare its check sum",
             Self::Empty | Self::Several { .. } | Self::TooMany => {
@@ -74,7 +74,7 @@ impl ZipError {
 
 /// The file in an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     name: String,
     method: u16,
     crc: u32,
@@ -84,7 +84,7 @@ pub(super) struct Entry {
 }
 
 /// The one file of an archive. Directories, and what macOS puts beside a file, are none.
-pub(super) fn only_entry(file: &(impl ReadAt + ?Sized), file_bytes: u64) -> Result<Entry, ZipError> {
+pub(crate) fn only_entry(file: &(impl ReadAt + ?Sized), file_bytes: u64) -> Result<Entry, ZipError> {
     let directory = Directory::find(file, file_bytes)?;
     if directory.entries > ENTRIES_MAX {
         return Err(ZipError::TooMany);
@@ -118,6 +118,51 @@ pub(super) fn only_entry(file: &(impl ReadAt + ?Sized), file_bytes: u64) -> Resu
         return Err(ZipError::Damaged("its file is cut off"));
     }
     Ok(entry)
+}
+
+/// All entries of an archive in the order of its directory, each with its data in its place before the directory.
+pub(crate) fn entries(
+    file: &(impl ReadAt + ?Sized),
+    file_bytes: u64,
+    entries_max: u64,
+) -> Result<Vec<Entry>, ZipError> {
+    let directory = Directory::find(file, file_bytes)?;
+    if directory.entries > entries_max {
+        return Err(ZipError::TooMany);
+    }
+    let (mut found, mut at) = (Vec::new(), directory.offset);
+    for _ in 0..directory.entries {
+        let (mut entry, flags, bytes) = read_entry(file, at)?;
+        at += bytes;
+        match entry.method {
+            _ if flags & ENCRYPTED != 0 => return Err(ZipError::Encrypted),
+            STORED | DEFLATED => {}
+            other => return Err(ZipError::Method(other)),
+        }
+        entry.local_offset = data_offset(file, &entry)?;
+        if entry.local_offset.checked_add(entry.packed_bytes).is_none_or(|end| end > directory.offset) {
+            return Err(ZipError::Damaged("a file in it is cut off"));
+        }
+        found.push(entry);
+    }
+    Ok(found)
+}
+
+impl Entry {
+    /// Its name, as it is there.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many bytes it has, unpacked.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Where its data is in the archive.
+    pub(crate) fn place(&self) -> std::ops::Range<u64> {
+        self.local_offset..self.local_offset.saturating_add(self.packed_bytes)
+    }
 }
 
 fn shown(name: &str) -> String {
@@ -255,7 +300,7 @@ fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
 
 impl Entry {
     /// The file, unpacked and compared with its length and CRC-32.
-    pub(super) fn open<R: Read + Seek>(&self, mut source: R) -> io::Result<Checked<R>> {
+    pub(crate) fn open<R: Read + Seek>(&self, mut source: R) -> io::Result<Checked<R>> {
         source.seek(SeekFrom::Start(self.local_offset))?;
         let packed = BufReader::with_capacity(super::READ_BYTES, source.take(self.packed_bytes));
         let content = match self.method {
@@ -272,7 +317,7 @@ enum Content<R> {
 }
 
 /// A file's content, which ends well only when it is what the directory says.
-pub(super) struct Checked<R> {
+pub(crate) struct Checked<R> {
     content: Content<R>,
     left: u64,
     crc: u32,
