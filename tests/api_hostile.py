@@ -19,6 +19,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -112,7 +113,10 @@ class Hostile:
     def large_bodies(self):
         """Bodies that are no upload, larger than any such body is."""
         for uri in ("/rest/server-profiles", "/rest/plan-scripts", "/rest/login-sessions"):
-            answer = self.target.api().ask("POST", uri, b'{"name":"' + b"x" * (64 * MIB) + b'"}', {"Content-Type": "application/json"})
+            try:
+                answer = self.target.api().ask("POST", uri, b'{"name":"' + b"x" * (64 * MIB) + b'"}')
+            except OSError:
+                continue  # it would not hear the end of it
             expect(answer.status in (400, 413), f"{uri}: {answer.status}")
         deep = self.target.api().ask("POST", "/rest/server-profiles", b'{"a":' + b"[" * 500_000, {"Content-Type": "application/json"})
         expect(deep.status in (400, 413), f"nested: {deep.status}")
@@ -205,8 +209,34 @@ class Hostile:
             while data := connection.recv(65536):
                 answer += data
             connection.close()
-            expect(b" 404 " in answer[:20] or b" 400 " in answer[:20] or b" 414 " in answer[:20], f"{path}: {answer[:60]}")
-            expect(b"x=%0a" not in answer and b"sanboot" not in answer, f"{path}: {answer}")
+            # A machine that is not known is told so by a script.
+            script = path.startswith("/boot/52:54") and b" 200 " in answer[:20] and b"#!ipxe" in answer
+            expect(script or any(status in answer[:20] for status in (b" 404 ", b" 400 ", b" 414 ")), f"{path}: {answer[:60]}")
+            expect(b"x=" not in answer and b"sanboot" not in answer, f"{path}: {answer}")
+
+    def logins(self):
+        """A hundred at once with wrong passwords: each takes memory and time to look at."""
+        statuses = []
+
+        def attempt():
+            body = {"userName": USER, "password": "wrong", "authLoginDomain": "LOCAL"}
+            try:
+                statuses.append(self.target.tls(60).ask("POST", "/rest/login-sessions", body).status)
+            except OSError:
+                statuses.append(0)
+
+        threads = [threading.Thread(target=attempt) for _ in range(100)]
+        for thread in threads:
+            thread.start()
+        begin = time.monotonic()
+        self.target.api().get("/rest/os-volumes")
+        seconds = time.monotonic() - begin
+        for thread in threads:
+            thread.join()
+        expect(seconds < PROMPT_SECONDS, f"a request took {seconds:.1f} s meanwhile")
+        expect(200 not in statuses and {401, 429} >= set(statuses) - {0}, f"{set(statuses)}")
+        told = {status: statuses.count(status) for status in sorted(set(statuses))}
+        return f"statuses {told}, a request meanwhile {seconds * 1e3:.0f} ms; {self.peak()}"
 
     def strangers(self):
         """Without a session, or with a role that may not, nothing is changed and no secret is told."""
@@ -280,7 +310,7 @@ class Damage:
             ("JSON of another kind", sql(f"UPDATE server_profiles SET extra = '[1, 2]', attributes = '{{}}' WHERE id = {web01}"), False),
             ("a foreign key that leads nowhere", sql(f"UPDATE server_profiles SET server_hardware_id = 'nowhere' WHERE id = {web01}"), False),
             ("a plan that is not there", sql(f"UPDATE server_profiles SET deployment_plan_id = 'nowhere' WHERE id = {web01}"), False),
-            ("an initiator name with spaces", sql(f"UPDATE server_profiles SET initiator_name = 'iqn.1993-08.org debian: evil' WHERE id = {web01}"), False),
+            ("an initiator name with spaces", sql("UPDATE server_hardware SET initiator_name = 'iqn.1993-08.org debian: evil' WHERE name = 'bay1'"), False),
             ("a volume that is another profile's", sql(
                 f"DELETE FROM os_volumes WHERE profile_id = {web01}", f"UPDATE os_volumes SET profile_id = {web01} WHERE profile_id = {web02}"), False),
             ("a volume that is not in the store", sql(f"UPDATE os_volumes SET id = '{'0' * 32}' WHERE profile_id = {web01}"), False),
@@ -324,17 +354,20 @@ class Damage:
             answer = estate.api.ask("GET", uri)
             expect(answer.status < 500 or "message" in (answer.body or {}), f"{uri}: {answer.status} {answer.body}")
         sound, direct = Damage.disks["web02"], Damage.disks["direct"]
-        if "another profile" not in what and "no table" not in what and "empty" not in what:
+        # Where there is no catalogue, or none that says whose a volume is, a profile's volume is nobody's.
+        if not what.startswith(("a volume that is another", "no table", "a file", "an empty", "a page")):
             expect(estate.admits(sound, Damage.initiators["web02"]), "a sound profile's volume is not served")
         expect(estate.admits(direct, "iqn.1993-08.org.debian:anybody"), "a direct volume is not served")
         first, mine = Damage.disks["web01"], Damage.initiators["web01"]
         for name in (Damage.initiators["idle"], "iqn.1993-08.org.debian:anybody"):
             for disk in (first, sound):
                 expect(not estate.admits(disk, name), f"{name} got in to {disk.name}")
-        expect(not estate.admits(sound, mine), "web01's server got in to web02's volume")
+        # Only the catalogue says whose a volume is: this one lie is believed, and told by what is missing then.
+        if not what.startswith("a volume that is another"):
+            expect(not estate.admits(sound, mine), "web01's server got in to web02's volume")
         expect(not target.panics(), target.panics())
         log = target.log.read_text(errors="replace")
-        reported = [line for line in log.splitlines() if " WARN " in line or " ERROR " in line]
+        reported = [line for line in log.splitlines() if (" WARN " in line or " ERROR " in line) and "space runs out" not in line]
         odd = [one for one in estate.api.ask("GET", "/rest/server-profiles").body.get("members", []) if one["status"] not in ("OK", "Disabled")]
         harmless = ("numbers below zero", "JSON of another kind", "a wrong sequence")
         expect(reported or odd or what in harmless, f"nothing says so; the log: {log[-600:]}")
@@ -383,6 +416,7 @@ def main():
         cases.case("a thousand idle connections on each door", hostile.idle)
         cases.case("garbage on every door", hostile.garbage)
         cases.case("the boot listener serves nothing else", hostile.boot_door)
+        cases.case("a hundred wrong logins at once", hostile.logins)
         cases.case("without a session or a role nothing is done", hostile.strangers)
         cases.case("schemathesis on all of the document", hostile.schemathesis, program)
         cases.case("nothing panicked", lambda: expect(not target.panics(), target.panics()))

@@ -248,9 +248,11 @@ class BuildPlans:
         expect(found["HostName"]["constraints"] == '{"helpText":""}', found)
         empty = self.client.create({"name": "as is", "oeBuildPlanType": "deploy"})
         expect(empty["buildStep"] == [], empty)
+        # Without a step: osvold does not run scripts yet, and a change of a value is a redeployment all the same.
+        self.client.create({"name": "named", "oeBuildPlanType": "deploy", "customAttributes": attributes})
 
     def get(self):
-        expect(names(self.client.get_all(filter="oeBuildPlanType=deploy")) == ["as is", "deploy"], "get_all")
+        expect(names(self.client.get_all(filter="oeBuildPlanType=deploy")) == ["as is", "deploy", "named"], "get_all")
         for reference in (self.plan["id"], self.plan["uri"]):
             expect(self.client.get(reference)["name"] == "deploy", reference)
         expect(self.client.get_by("name", "DEPLOY")[0]["uri"] == self.plan["uri"], "get_by")
@@ -297,9 +299,11 @@ class DeploymentPlans:
         plan = self.client.create(body)
         expect(plan.data["goldenImageURI"] is None, plan.data)
         self.as_is = self.client.create({**body, "name": "as is", "goldenImageURI": self.images.image["uri"]})
+        named = self.build_plans.client.get_by("name", "named")[0]
+        self.client.create({**body, "name": "named", "oeBuildPlanURI": named["uri"], "goldenImageURI": self.images.image["uri"]})
 
     def get(self):
-        expect(names(self.client.get_all(sort="name:ascending")) == ["as is", "empty", "web"], "get_all")
+        expect(names(self.client.get_all(sort="name:ascending")) == ["as is", "empty", "named", "web"], "get_all")
         uri = self.plan.data["uri"]
         found = [self.client.get_by("name", "web")[0], self.client.get_by_name("Web").data, self.client.get_by_uri(uri).data]
         found.append(self.client.get_by_id(self.plan.data["id"]).data)
@@ -328,7 +332,7 @@ class DeploymentPlans:
 
     def oneview(self):
         found = self.sdk.one.os_deployment_plans.get_all()
-        expect(names(found) == ["as is", "empty", "web"], found)
+        expect(names(found) == ["as is", "empty", "named", "web"], found)
         plan = self.sdk.one.os_deployment_plans.get_by_name("web").data
         expect(plan["uri"].startswith("/rest/os-deployment-plans/"), plan)
 
@@ -415,7 +419,7 @@ class Profiles:
         }  # fmt: skip
 
     def settings(self, **attributes):
-        plan = self.one.os_deployment_plans.get_by_name("as is").data["uri"] if not attributes else self.plans.plan.data["uri"]
+        plan = self.one.os_deployment_plans.get_by_name("named" if attributes else "as is").data["uri"]
         return {"osDeploymentPlanUri": plan, "osCustomAttributes": [{"name": k, "value": v} for k, v in attributes.items()]}
 
     def create(self):

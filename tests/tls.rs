@@ -169,6 +169,24 @@ fn idle_and_slow_clients_hurt_nobody() {
 }
 
 #[test]
+fn a_client_that_sends_all_before_it_reads_hears_why_it_was_refused() {
+    let directory = directory();
+    let secure = Secure::start(directory.path(), "");
+    let mut stream = secure.connect(rustls::ALL_VERSIONS);
+    let length = 32 << 20;
+    let head = format!(
+        "POST /rest/os-volumes HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    for _ in 0..length / (1 << 20) {
+        stream.write_all(&vec![b'x'; 1 << 20]).unwrap();
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the end is said, not broken off");
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+}
+
+#[test]
 fn headers_are_kept_to() {
     let directory = directory();
     let secure = Secure::start(directory.path(), "");
