@@ -56,10 +56,6 @@ impl KnownImages {
         self.0.lock().iter().find(|image| image.id == id).map(|image| image.size_bytes)
     }
 
-    pub(super) fn is_taken(&self, name: &str) -> bool {
-        self.0.lock().iter().any(|image| image.name.eq_ignore_ascii_case(name))
-    }
-
     /// A golden image by path, id or name.
     pub(super) fn find(&self, reference: &str) -> Result<KnownImage, Refusal> {
         let prefix = format!("{}/", api::GOLDEN_IMAGES);

@@ -191,7 +191,7 @@ pub(super) fn too_large(size_max: u64) -> Refusal {
 }
 
 /// Reads from a file of any kind, up to its end; shorter than `bytes` means that the file is.
-pub(super) trait ReadAt {
+pub(crate) trait ReadAt {
     fn read_at(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>>;
 }
 

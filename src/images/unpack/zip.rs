@@ -84,7 +84,7 @@ pub(crate) struct Entry {
 }
 
 /// The one file of an archive. Directories, and what macOS puts beside a file, are none.
-pub(crate) fn only_entry(file: &(impl ReadAt + ?Sized), file_bytes: u64) -> Result<Entry, ZipError> {
+pub(super) fn only_entry(file: &(impl ReadAt + ?Sized), file_bytes: u64) -> Result<Entry, ZipError> {
     let directory = Directory::find(file, file_bytes)?;
     if directory.entries > ENTRIES_MAX {
         return Err(ZipError::TooMany);
