@@ -62,8 +62,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let exports = exports(config, &store, &directory, &listeners, levels.clone())?;
     let scrub = Scrubber::start(store.clone(), &config.scrub).context("cannot start the scrub")?;
     let catalog = open_catalog(&config.store.path)?;
-    let control =
-        Control::new(store.clone(), catalog, exports.clone(), scrub.clone(), levels.clone(), &config.images)?;
+    let control = Control::new(
+        store.clone(),
+        catalog.clone(),
+        exports.clone(),
+        scrub.clone(),
+        levels.clone(),
+        &config.images,
+    )?;
     let lifecycle = control.lifecycle().clone();
     // Before anybody can log in: who finds no target is not told to try again.
     let recovered = lifecycle.clone();
@@ -85,6 +91,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }));
     let upkeep = tokio::spawn(service::upkeep(store.clone()));
+    let copying = tokio::spawn(service::keep_catalog_copy(catalog.clone()));
     let watch = tokio::spawn(service::watch_space(store.clone(), levels, exports));
 
     for address in listening {
@@ -103,6 +110,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     stop.send_replace(true);
     control.stop();
     upkeep.abort();
+    copying.abort();
     watch.abort();
     let stopping = async {
         let _ = tokio::time::timeout(STOP_TIME_MAX, portals.stop(LOGOUT_TIME_MAX)).await;

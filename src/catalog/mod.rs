@@ -14,10 +14,10 @@ pub mod attributes;
 pub mod build_plans;
 pub mod bundles;
 pub mod chain;
+mod copy;
 pub mod deployment_plans;
 mod effective;
 pub mod enclosure_groups;
-mod copy;
 mod envelope;
 mod error;
 mod find;
@@ -202,9 +202,12 @@ impl Catalog {
         self.damage.lock().clone()
     }
 
-    /// Notes something that is wrong with the catalog.
+    /// Notes something that is wrong with the catalog, once.
     pub fn mark_damaged(&self, what: impl Into<String>) {
-        self.damage.lock().push(what.into());
+        let (what, mut damage) = (what.into(), self.damage.lock());
+        if !damage.contains(&what) {
+            damage.push(what);
+        }
     }
 }
 

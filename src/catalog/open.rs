@@ -10,7 +10,7 @@ use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 use super::{Error, Result};
 
 /// The database's file.
-const FILE: &str = "catalog.sqlite";
+pub(super) const FILE: &str = "catalog.sqlite";
 
 /// Longest wait for another process that has the file locked, such as `sqlite3` in an operator's hands.
 const BUSY_MS: u32 = 5_000;
@@ -47,18 +47,18 @@ fn make_private(directory: &Path) -> Result<()> {
         .mode(0o700)
         .create(directory)
         .map_err(failed("cannot make the directory"))?;
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(directory.join(FILE))
-        .map_err(failed("cannot make the catalog in"))?;
+    make_private_file(&directory.join(FILE))?;
     // The entry of a new file is durable once its directory is.
     fs::File::open(directory).and_then(|open| open.sync_all()).map_err(failed("cannot sync"))
 }
 
-fn connect(file: &Path) -> Result<Connection> {
+/// Makes a file, if it is not there, that nobody else can read.
+pub(super) fn make_private_file(file: &Path) -> Result<()> {
+    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file);
+    made.map(drop).map_err(|source| Error::Io { what: format!("cannot make {}", file.display()), source })
+}
+
+pub(super) fn connect(file: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
     connection.pragma_update(None, "busy_timeout", BUSY_MS)?;

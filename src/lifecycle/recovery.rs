@@ -10,6 +10,8 @@ use crate::catalog::os_volumes::{self, OsVolume};
 use crate::catalog::tasks::{TaskRecord, TaskState};
 use crate::catalog::{self, holds, profiles, tasks};
 use crate::exports::Access;
+use std::collections::HashSet;
+
 use api::{Code, Refusal};
 use cow::{VolumeId, VolumeInfo};
 
@@ -109,7 +111,7 @@ impl Lifecycle {
     }
 
     /// Is the store's volume of this id the one that the row means? A row that points to anything else is not obeyed.
-    fn is_its_own(&self, volume: &OsVolume) -> bool {
+    pub(super) fn is_its_own(&self, volume: &OsVolume) -> bool {
         // Gone, or not readable: the store says which.
         self.store.volume_info(volume.id).map_or(true, |info| self.is_meant(&info, &volume.name))
     }
@@ -128,12 +130,36 @@ impl Lifecycle {
     /// Looks for rows that nobody here would have written.
     fn audit(&self) {
         let tasks = self.catalog.read(tasks::list).map(drop);
-        let volumes = self.catalog.read(os_volumes::list).map(drop);
+        let volumes = self.catalog.read(os_volumes::list);
         let profiles = self.catalog.read(profiles::list).map(drop);
-        for (what, read) in [("task", tasks), ("volume", volumes), ("profile", profiles)] {
+        if let Ok(rows) = &volumes {
+            // Also of earlier generations: what a row points to is exported and deleted one day.
+            for row in rows {
+                self.is_its_own(row);
+            }
+            self.tell_unclaimed(rows);
+        }
+        for (what, read) in [("task", tasks), ("volume", volumes.map(drop)), ("profile", profiles)] {
             if let Err(error) = read {
                 self.catalog.mark_damaged(format!("the row of a {what} cannot be read: {}", told(&error)));
             }
+        }
+    }
+
+    /// Volumes of profiles that no profile has: a catalog was lost, or put back from an older copy.
+    fn tell_unclaimed(&self, rows: &[OsVolume]) {
+        let claimed: HashSet<_> = rows.iter().map(|row| row.id).collect();
+        let unclaimed = |info: &&cow::VolumeInfo| {
+            os_volumes::number_of(&info.name).is_some() && !claimed.contains(&info.id)
+        };
+        let volumes = self.store.volumes();
+        let count = volumes.iter().filter(unclaimed).count();
+        if let Some(first) = volumes.iter().find(unclaimed) {
+            tracing::warn!(
+                count,
+                first = first.name,
+                "volumes of profiles that the catalog does not know: they are not exported"
+            );
         }
     }
 

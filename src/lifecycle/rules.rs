@@ -29,6 +29,8 @@ pub enum Event {
     RemovePlan,
     /// A value of a custom attribute changes.
     ChangeAttributes,
+    /// A volume as new is asked for, and nothing else changes.
+    Redeploy,
     /// Its name, description or access changes.
     Edit,
     /// Its logical enclosure moves to another enclosure group.
@@ -43,7 +45,7 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Create,
         Self::Assign,
         Self::Unassign,
@@ -53,6 +55,7 @@ impl Event {
         Self::AddPlan,
         Self::RemovePlan,
         Self::ChangeAttributes,
+        Self::Redeploy,
         Self::Edit,
         Self::MoveEnclosure,
         Self::DeleteEnclosure,
@@ -73,6 +76,7 @@ impl fmt::Display for Event {
             Self::AddPlan => "deployment plan added",
             Self::RemovePlan => "deployment plan removed",
             Self::ChangeAttributes => "attribute value changed",
+            Self::Redeploy => "redeployment asked for",
             Self::Edit => "name, description or access changed",
             Self::MoveEnclosure => "logical enclosure moved to another enclosure group",
             Self::DeleteEnclosure => "logical enclosure deleted",
@@ -278,6 +282,15 @@ pub static RULES: &[Rule] = &[
         reason: "the volume was made with other attribute values",
     },
     Rule {
+        row: "9a",
+        events: &[Event::Redeploy],
+        volume: SOME,
+        assigned: None,
+        plan: Some(true),
+        outcome: Outcome::Regenerate,
+        reason: "a redeployment was asked for",
+    },
+    Rule {
         row: "4",
         events: &[Event::Assign, Event::Move],
         volume: &[VolumeFact::Unreachable],
@@ -305,6 +318,7 @@ pub static RULES: &[Rule] = &[
             Event::ChangePlan,
             Event::AddPlan,
             Event::ChangeAttributes,
+            Event::Redeploy,
         ],
         volume: NONE,
         assigned: Some(true),

@@ -10,11 +10,13 @@ fn expected(event: Event, facts: Facts) -> Outcome {
         DeleteEnclosure | DeleteHardware if facts.assigned => Outcome::Refuse,
         DeleteEnclosure | DeleteProfile if has_volume => Outcome::Delete,
         RemovePlan if has_volume && !facts.plan => Outcome::Delete,
-        ChangeHardwareType | ChangePlan | ChangeAttributes if has_volume && facts.plan => Outcome::Regenerate,
+        ChangeHardwareType | ChangePlan | ChangeAttributes | Redeploy if has_volume && facts.plan => {
+            Outcome::Regenerate
+        }
         Assign | Move if facts.volume == VolumeFact::Unreachable && facts.assigned && facts.plan => {
             Outcome::Regenerate
         }
-        Create | Assign | Move | ChangeHardwareType | ChangePlan | AddPlan | ChangeAttributes
+        Create | Assign | Move | ChangeHardwareType | ChangePlan | AddPlan | ChangeAttributes | Redeploy
             if !has_volume && facts.assigned && facts.plan =>
         {
             Outcome::Create
@@ -32,7 +34,7 @@ fn every_event_with_every_combination_of_facts_has_the_outcome_that_was_asked_fo
             combinations += 1;
         }
     }
-    assert_eq!(combinations, 14 * 12);
+    assert_eq!(combinations, 15 * 12);
 }
 
 #[test]

@@ -169,13 +169,16 @@ impl Lifecycle {
     }
 
     async fn dispose_once(self: &Arc<Self>, volume: &OsVolume) -> Result<cow::Result<()>, Refusal> {
-        let (this, id, name) = (self.clone(), volume.id, volume.name.clone());
+        let (this, volume) = (self.clone(), volume.clone());
         let gone = self.blocking(move |_| {
-            if let Err(error) = this.remove_from_store(id) {
+            if !this.is_its_own(&volume) {
+                return Err(catalog::Error::Damaged(format!("{} is another's volume", volume.name)));
+            }
+            if let Err(error) = this.remove_from_store(volume.id) {
                 return Ok(Err(error));
             }
-            this.names.went(&name);
-            this.catalog.write(|tx| os_volumes::forget(tx, id)).map(Ok)
+            this.names.went(&volume.name);
+            this.catalog.write(|tx| os_volumes::forget(tx, volume.id)).map(Ok)
         });
         gone.await?.map_err(|error| refusals::of_catalog(&error))
     }

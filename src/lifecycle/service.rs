@@ -52,6 +52,8 @@ pub enum Request {
     CreateProfile(ProfileSpec),
     /// A profile becomes this.
     ChangeProfile(String, ProfileSpec),
+    /// A profile gets a volume as new, from the plan and the values that it has.
+    RedeployProfile(String),
     /// A profile goes, and its volumes.
     DeleteProfile(String),
     /// A profile gets an earlier generation of its volume back.

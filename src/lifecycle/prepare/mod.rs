@@ -128,6 +128,7 @@ pub(super) fn prepare(tx: &Tx<'_>, request: &Request, if_match: Option<&str>) ->
     match request {
         Request::CreateProfile(spec) => profile::create(tx, spec),
         Request::ChangeProfile(reference, spec) => profile::change(tx, reference, spec, if_match),
+        Request::RedeployProfile(reference) => profile::redeploy(tx, reference, if_match),
         Request::DeleteProfile(reference) => profile::delete(tx, reference, if_match),
         Request::RollBackProfile(reference, generation) => {
             profile::roll_back(tx, reference, *generation, if_match)

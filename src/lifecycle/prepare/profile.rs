@@ -36,7 +36,7 @@ pub(super) fn create(tx: &Tx<'_>, spec: &ProfileSpec) -> Result<Prepared> {
         extra: serde_json::Map::new(),
     };
     let after = after(tx, &blank, spec)?;
-    let change = Change { before: None, after: &after, volume: None };
+    let change = Change { before: None, after: &after, volume: None, redeploy: false };
     save(tx, change, "Create")
 }
 
@@ -53,7 +53,23 @@ pub(super) fn change(
         after.envelope = before.envelope.changed(tx, &spec.name, &spec.description)?;
     }
     let volume = os_volumes::current(tx, before.envelope.id)?;
-    save(tx, Change { before: Some(&before), after: &after, volume: volume.as_ref() }, "Update")
+    let change = Change { before: Some(&before), after: &after, volume: volume.as_ref(), redeploy: false };
+    save(tx, change, "Update")
+}
+
+pub(super) fn redeploy(tx: &Tx<'_>, reference: &str, if_match: Option<&str>) -> Result<Prepared> {
+    let before = profiles::find(tx, reference)?;
+    before.envelope.check(Kind::ServerProfile, if_match)?;
+    if before.plan.is_none() {
+        let message =
+            format!("profile {:?} has no deployment plan to make a volume from", before.envelope.name);
+        return Err(Error::invalid("osDeploymentPlanUri", message));
+    }
+    let envelope = before.envelope.changed(tx, &before.envelope.name, &before.envelope.description)?;
+    let after = Profile { envelope, ..before.clone() };
+    let volume = os_volumes::current(tx, before.envelope.id)?;
+    let change = Change { before: Some(&before), after: &after, volume: volume.as_ref(), redeploy: true };
+    save(tx, change, "Redeploy")
 }
 
 /// What a profile becomes by what a client asks for.

@@ -17,6 +17,8 @@ pub(super) struct Change<'a> {
     pub(super) before: Option<&'a Profile>,
     pub(super) after: &'a Profile,
     pub(super) volume: Option<&'a OsVolume>,
+    /// Is a volume as new asked for?
+    pub(super) redeploy: bool,
 }
 
 /// What becomes of the volume, and what that takes.
@@ -110,6 +112,9 @@ fn events(change: &Change<'_>) -> Vec<Event> {
     // A profile that had no type yet takes its first server's.
     if before.hardware_type.is_some() && before.hardware_type != after.hardware_type {
         events.push(Event::ChangeHardwareType);
+    }
+    if change.redeploy {
+        events.push(Event::Redeploy);
     }
     if events.is_empty() {
         events.push(Event::Edit);

@@ -124,6 +124,19 @@ async fn another_type_plan_or_value_regenerates_the_volume() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redeployment_gives_a_volume_as_new() {
+    let rig = Rig::new();
+    rig.create(Some("a1")).await;
+    let old = rig.volume().unwrap();
+    let request = || Request::RedeployProfile("web01".into());
+    let refused = rig.ask(request(), Consent::default()).await.unwrap_err();
+    assert_eq!(refused.error_code, api::Code::ConfirmationRequired);
+    rig.proceed(request()).await;
+    assert_ne!(rig.volume().unwrap().id, old.id);
+    rig.check();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_profile_without_a_plan_or_a_deleted_one_has_no_volume() {
     let rig = Rig::new();
     rig.create(Some("a1")).await;
