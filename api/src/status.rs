@@ -38,6 +38,9 @@ pub struct DaemonStatus {
     /// Layers with data whose volume has lost its manifest.
     #[serde(default)]
     pub orphans: u64,
+    /// What is wrong with the catalog; nothing is written to it while there is anything.
+    #[serde(default)]
+    pub catalog_damage: Vec<String>,
     /// How the scrub stands.
     pub scrub: Scrub,
 }

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use super::connections::{Busy, Slot};
+use super::unread::Unread;
 
 /// Longest wait for a request's head, from the end of the answer before it: idle connections end by it, too.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
@@ -46,7 +47,9 @@ pub(super) async fn serve<S, C>(
     let of_request = slot.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(caller.clone());
-        answer(router.clone(), request.map(Body::new), of_request.busy())
+        let (head, body) = request.into_parts();
+        let (unread, body) = Unread::lend(body, &head.headers);
+        answer(router.clone(), Request::from_parts(head, body), unread, of_request.busy())
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -67,9 +70,13 @@ pub(super) async fn serve<S, C>(
 async fn answer(
     mut router: Router,
     request: Request,
+    unread: Unread,
     busy: Busy,
 ) -> Result<Response, std::convert::Infallible> {
     let response = Service::call(&mut router, request).await?;
+    if response.status().is_client_error() || response.status().is_server_error() {
+        unread.drain().await;
+    }
     Ok(response.map(|body| Body::new(BusyBody { body, _busy: busy })))
 }
 

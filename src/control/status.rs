@@ -39,6 +39,8 @@ struct Worries {
     /// Layers of volumes that have lost their manifest.
     orphans: usize,
     store: Level,
+    /// The catalog cannot be trusted.
+    catalog: bool,
 }
 
 impl Worries {
@@ -55,6 +57,7 @@ impl Worries {
             sick(self.volumes, "volume"),
             sick(self.snapshots, "snapshot"),
             (self.store == Level::Full).then(|| "the store is full: writes that need room fail".to_owned()),
+            self.catalog.then(|| "the catalog is damaged, and is not written".to_owned()),
         ];
         let warnings = [
             count(self.warnings, "volume", "needs attention", "need attention"),
@@ -92,6 +95,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Answer {
         .map(|finding| &finding.id)
         .collect();
     let level = control.levels.of_store(&usage);
+    let catalog_damage = control.catalog.damage();
     let healths: Vec<Health> =
         volumes.iter().map(|info| resources::volume_health(info, &control).0).collect();
     let (health, reason) = Worries {
@@ -101,6 +105,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Answer {
         warnings: healths.iter().filter(|health| **health == Health::Warning).count(),
         orphans: control.store.orphans().len(),
         store: level,
+        catalog: !catalog_damage.is_empty(),
     }
     .health();
     let status = DaemonStatus {
@@ -127,6 +132,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Answer {
         provisioned_bytes: volumes.iter().map(|volume| volume.size_bytes).sum(),
         allocated_bytes: usage.images_bytes + usage.volumes_bytes + usage.snapshots_bytes,
         orphans: control.store.orphans().len() as u64,
+        catalog_damage,
         scrub,
     };
     Ok(json(StatusCode::OK, &status))
@@ -144,6 +150,9 @@ mod tests {
         assert_eq!(lost, (Health::Warning, Some("2 layers have lost their volume".to_owned())));
         assert_eq!(Worries { store: Level::Soft, ..Worries::default() }.health().0, Health::Warning);
         assert_eq!(Worries { store: Level::Full, ..Worries::default() }.health().0, Health::Critical);
+        let catalog = Worries { catalog: true, ..Worries::default() }.health();
+        let damaged = "the catalog is damaged, and is not written".to_owned();
+        assert_eq!(catalog, (Health::Critical, Some(damaged)));
         let worries =
             Worries { volumes: 2, snapshots: 1, warnings: 3, store: Level::High, ..Worries::default() };
         let (health, words) = worries.health();

@@ -11,8 +11,10 @@ use axum::http::StatusCode;
 
 use super::answer::{Answer, json};
 use super::endpoint::{Access, Endpoint, get};
+use super::refusals;
 use super::state::Control;
-use crate::catalog::tasks::{self, TaskRecord};
+use crate::catalog::{self, tasks, tasks::TaskRecord};
+use crate::lifecycle::tasks::Tasks;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -21,6 +23,20 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .answers::<api::Collection<Task>>(),
         get("/rest/tasks/{id}", Access::View, "A task", show).answers::<Task>(),
     ]
+}
+
+impl Control {
+    /// Asks the tasks, which are further than what the catalog has of them, on a thread that may wait.
+    async fn ask_tasks<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Tasks) -> catalog::Result<T> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let tasks = self.lifecycle.tasks().clone();
+        match tokio::task::spawn_blocking(move || ask(&tasks)).await {
+            Ok(answer) => answer.map_err(|error| refusals::of_catalog(&error)),
+            Err(error) => Err(refusals::internal("the tasks", &error)),
+        }
+    }
 }
 
 /// A task as a resource: also the body of a 202.
@@ -81,7 +97,7 @@ fn error(refusal: Refusal) -> TaskError {
 
 async fn list(State(control): State<Arc<Control>>, query: Result<Query<Page>, QueryRejection>) -> Answer {
     let Query(mut query) = query?;
-    let all = control.read(tasks::list).await?.into_iter().map(resource).collect();
+    let all = control.ask_tasks(Tasks::list).await?.into_iter().map(resource).collect();
     query.sort.get_or_insert_with(|| "created:descending".to_owned());
     let found = page_of(("TaskResourceCollection", Task::CATEGORY, api::TASKS), &query, all);
     let found = found.map_err(|error| Refusal::new(Code::MalformedRequest, error.to_string()))?;
@@ -89,6 +105,6 @@ async fn list(State(control): State<Arc<Control>>, query: Result<Query<Page>, Qu
 }
 
 async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
-    let task = control.read(move |tx| tasks::find(tx, &id)).await?;
+    let task = control.ask_tasks(move |tasks| tasks.find(&id)).await?;
     Ok(json(StatusCode::OK, &resource(task)))
 }

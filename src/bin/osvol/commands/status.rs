@@ -36,6 +36,7 @@ pub(crate) fn run(client: &Client, output: &Output) -> Result<(), Failure> {
         lines
             .push(("Orphans", format!("{layers} whose volume has lost its manifest; see osvol store check")));
     }
+    lines.extend(status.catalog_damage.iter().map(|damage| ("Catalog", damage.clone())));
     output.text(&facts(&lines))
 }
 
