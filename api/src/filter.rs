@@ -22,8 +22,11 @@ enum Wanted<'a> {
     Like(&'a str),
 }
 
+/// Makes what is wanted of a value.
+type Make = fn(&str) -> Wanted<'_>;
+
 /// What stands between a field and its value. The longer come first.
-const OPERATORS: [(&str, fn(&str) -> Wanted<'_>); 10] = [
+const OPERATORS: [(&str, Make); 10] = [
     (" matches ", |value| Wanted::Like(value)),
     (" like ", |value| Wanted::Like(value)),
     (" eq ", |value| Wanted::Same(value)),

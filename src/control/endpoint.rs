@@ -41,8 +41,6 @@ pub(super) enum Content {
     Json(SchemaOf),
     /// Bytes of a media type.
     Media(&'static str),
-    /// There is none.
-    Nothing,
 }
 
 /// A query parameter: its name, and a sentence.

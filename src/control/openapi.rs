@@ -100,7 +100,7 @@ fn operation(endpoint: &Endpoint, path: &str, generator: &mut SchemaGenerator) -
     }
     if !endpoint.takes.is_empty() {
         let content: Map<String, Value> =
-            endpoint.takes.iter().filter_map(|content| media(*content, generator)).collect();
+            endpoint.takes.iter().map(|content| media(*content, generator)).collect();
         operation["requestBody"] = json!({ "required": true, "content": content });
     }
     operation
@@ -154,9 +154,8 @@ fn responses(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         let response = responses
             .entry(status.to_string())
             .or_insert_with(|| json!({ "description": words.unwrap_or("Done") }));
-        if let Some((media_type, media)) = media(*content, generator) {
-            response["content"][media_type] = media;
-        }
+        let (media_type, media) = media(*content, generator);
+        response["content"][media_type] = media;
     }
     if responses.is_empty() {
         responses.insert("204".to_owned(), json!({ "description": "No Content" }));
@@ -165,13 +164,10 @@ fn responses(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
     Value::Object(responses)
 }
 
-fn media(content: Content, generator: &mut SchemaGenerator) -> Option<(String, Value)> {
+fn media(content: Content, generator: &mut SchemaGenerator) -> (String, Value) {
     match content {
-        Content::Json(schema) => {
-            Some(("application/json".to_owned(), json!({ "schema": schema(generator) })))
-        }
-        Content::Media(media_type) => Some((media_type.to_owned(), json!({}))),
-        Content::Nothing => None,
+        Content::Json(schema) => ("application/json".to_owned(), json!({ "schema": schema(generator) })),
+        Content::Media(media_type) => (media_type.to_owned(), json!({})),
     }
 }
 
