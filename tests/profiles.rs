@@ -139,6 +139,10 @@ fn a_profile_waits_for_a_server_and_is_edited_by_name() {
     daemon.done(&["profile", "rollback", "web 01", "1"]);
     assert_eq!(volume_of(&daemon, "web 01"), before["osDeploymentSettings"]["osVolumeUri"], "rolled back");
 
+    assert!(daemon.refused(&["profile", "redeploy", "web 01"]).contains("is replaced by a new one"));
+    daemon.done(&["profile", "redeploy", "web 01", "--yes"]);
+    assert_ne!(volume_of(&daemon, "web 01"), before["osDeploymentSettings"]["osVolumeUri"], "as new");
+
     daemon.done(&["profile", "remove", "web 01", "--yes"]);
     assert_eq!(daemon.json(&["volume", "list"])["total"], 0);
     assert!(daemon.done(&["task", "list"]).contains("Delete"));

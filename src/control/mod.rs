@@ -20,6 +20,7 @@ mod content;
 mod conventions;
 mod deployment_groups;
 mod deployment_plans;
+mod deployment_servers;
 mod enclosure_groups;
 mod endpoint;
 mod events;

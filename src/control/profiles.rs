@@ -53,6 +53,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                 .takes::<Vec<Operation>>(),
         ),
         asks(delete(ONE, EditProfiles, "Removes a server profile and its OS volume", remove)),
+        asks(post(
+            "/rest/server-profiles/{id}/redeploy",
+            EditProfiles,
+            "Makes a profile's OS volume anew from its plan, with the same values",
+            redeploy,
+        )),
         get(
             "/rest/server-profiles/{id}/generations",
             View,
@@ -182,6 +188,18 @@ async fn remove_all(
         control.carry_out(Request::DeleteProfile(id.to_string()), query.clone().ask(&actor, None)?).await?;
     }
     Ok(empty(StatusCode::NO_CONTENT))
+}
+
+async fn redeploy(
+    State(control): State<Arc<Control>>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    query: Result<Query<AskQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Answer {
+    let Query(query) = query?;
+    let ask = query.ask(&actor, if_match(&headers, None))?;
+    control.begin(Request::RedeployProfile(id), ask).await
 }
 
 async fn generations(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {

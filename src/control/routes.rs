@@ -12,7 +12,7 @@ use super::answer::Refused;
 use super::endpoint::Endpoint;
 use super::state::Control;
 use super::{
-    auth, boot, build_plans, bundles, content, conventions, deployment_groups, deployment_plans,
+    auth, boot, build_plans, bundles, content, conventions, deployment_groups, deployment_plans, deployment_servers,
     enclosure_groups, events, hardware, hardware_types, image_adding, images, logical_enclosures, login,
     openapi, plan_scripts, profiles, scrub, snapshots, status, tasks, users, volume_log, volumes,
 };
@@ -31,6 +31,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         build_plans::endpoints(),
         deployment_plans::endpoints(),
         deployment_groups::endpoints(),
+        deployment_servers::endpoints(),
         bundles::endpoints(),
         volumes::endpoints(),
         volume_log::endpoints(),

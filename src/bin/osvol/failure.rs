@@ -72,6 +72,16 @@ impl Failure {
         move |source| Self::File { operation, path, source }
     }
 
+    /// Something was changed since it was read: the resource (`eTag`) or what was confirmed (`confirmationToken`).
+    pub(crate) fn is_stale(&self, source: &str) -> bool {
+        match self {
+            Self::Refused(refusal) => {
+                refusal.error_code == api::Code::Stale && refusal.error_source.as_deref() == Some(source)
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::BadName(_) => 2,

@@ -303,6 +303,13 @@ pub(crate) enum ProfileCommand {
         #[command(flatten)]
         consent: Consent,
     },
+    /// Makes a profile's volume anew from its plan, with the same values.
+    Redeploy {
+        /// Name or id.
+        name: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Removes a profile and its volumes.
     #[command(visible_alias = "rm")]
     Remove {

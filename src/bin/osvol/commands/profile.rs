@@ -17,6 +17,8 @@ use crate::output::Output;
 use crate::table::{Column, Table};
 
 const PROFILES: Named = Named { collection: api::SERVER_PROFILES, words: "profile" };
+/// How often a profile is read again that somebody else changes at the same time.
+const READ_AGAIN_MAX: u32 = 5;
 /// Largest file of a value or a secret.
 const VALUE_BYTES_MAX: u64 = 64 << 10;
 
@@ -63,6 +65,11 @@ pub(crate) fn run(command: &ProfileCommand, client: &Client, output: &Output) ->
             let what = format!("rolled back to generation {generation}");
             told(ask(&asked, *consent, client, output)?, name, &what, client, output)
         }
+        ProfileCommand::Redeploy { name, consent } => {
+            let path = format!("{}/redeploy", PROFILES.path(name));
+            let asked = Asked { method: "POST", path: &path, body: &Value::Null };
+            told(ask(&asked, *consent, client, output)?, name, "deployed anew", client, output)
+        }
         ProfileCommand::Remove { name, consent } => {
             let asked = Asked { method: "DELETE", path: &PROFILES.path(name), body: &Value::Null };
             match ask(&asked, *consent, client, output)? {
@@ -74,22 +81,30 @@ pub(crate) fn run(command: &ProfileCommand, client: &Client, output: &Output) ->
     }
 }
 
-/// Reads the profile, changes it, and asks for what comes of it. The eTag that was read goes along, so that nobody's change in
-/// between is overwritten.
+/// Reads the profile, changes it, and asks for what comes of it. The eTag that was read goes along, so that nobody's change
+/// in between is overwritten: then it is read anew, and what comes of it is shown anew.
 fn put(
     name: &str,
-    change: impl FnOnce(&mut Map<String, Value>) -> Result<(), Failure>,
+    change: impl Fn(&mut Map<String, Value>) -> Result<(), Failure>,
     consent: Consent,
     what: &str,
     client: &Client,
     output: &Output,
 ) -> Result<(), Failure> {
-    let mut changed = Ok(());
-    let body = PROFILES.changed(name, |body| changed = change(body), client)?;
-    changed?;
-    let asked = Asked { method: "PUT", path: &PROFILES.path(name), body: &body };
-    let name = body["name"].as_str().unwrap_or(name);
-    told(ask(&asked, consent, client, output)?, name, what, client, output)
+    let mut last = Failure::Unsteady;
+    for _ in 0..READ_AGAIN_MAX {
+        let mut changed = Ok(());
+        let body = PROFILES.changed(name, |body| changed = change(body), client)?;
+        changed?;
+        let asked = Asked { method: "PUT", path: &PROFILES.path(name), body: &body };
+        let now = body["name"].as_str().unwrap_or(name);
+        match ask(&asked, consent, client, output) {
+            Ok(came) => return told(came, now, what, client, output),
+            Err(failure) if failure.is_stale("eTag") => last = failure,
+            Err(failure) => return Err(failure),
+        }
+    }
+    Err(last)
 }
 
 /// What came of it: the profile as it is now.
