@@ -1,14 +1,16 @@
 //! The command line as a type. Help, completions and man pages are made from it.
 
+pub(crate) mod artifacts;
 pub(crate) mod placement;
 
 use std::path::PathBuf;
 
-use api::{ImageFormat, Name};
+use api::{ImageFormat, Name, Title};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use config::{Size, UnitError};
 
+use artifacts::{BundleCommand, PlanCommand};
 use placement::{
     EnclosureCommand, EnclosureGroupCommand, HardwareCommand, HardwareTypeCommand, ProfileCommand, TaskCommand,
 };
@@ -40,6 +42,15 @@ pub(crate) enum Command {
     /// Snapshots: OS volumes as they were.
     #[command(subcommand, visible_alias = "snapshots")]
     Snapshot(SnapshotCommand),
+    /// Deployment plans, their build plans and scripts: what volumes are made from.
+    #[command(visible_alias = "plans", args_conflicts_with_subcommands = true)]
+    Plan {
+        #[command(subcommand)]
+        command: Option<PlanCommand>,
+    },
+    /// Artifact bundles: archives that carry plans and images from one server to another.
+    #[command(subcommand, visible_alias = "bundles")]
+    Bundle(BundleCommand),
     /// Users: who may log in to the control API over TLS, and what they may do.
     #[command(subcommand, visible_alias = "users")]
     User(UserCommand),
@@ -87,26 +98,43 @@ pub(crate) enum Command {
 pub(crate) enum ImageCommand {
     /// Adds a disk image as a golden image. Holes in the file stay holes and are not sent.
     Add {
-        /// Name of the golden image: letters, digits, '.', '_' and '-'.
-        #[arg(value_parser = Name::parse)]
-        name: Name,
+        /// Name of the golden image.
+        #[arg(value_parser = Title::parse)]
+        name: Title,
         /// The disk image: raw, qcow2, vmdk (in one file), vhdx or vhd, as it is or in gzip, xz, zstd or zip.
         file: PathBuf,
         /// Format of the file, the outer one where it is packed; by its content if not given.
         #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = format())]
         format: ImageFormat,
+        /// What it is for, in words.
+        #[arg(long)]
+        description: Option<String>,
     },
     /// Makes a golden image of a volume as it is at this moment, or of a snapshot of it. The volume may be in use.
     Capture {
-        /// Name of the golden image: letters, digits, '.', '_' and '-'.
-        #[arg(value_parser = Name::parse)]
-        name: Name,
+        /// Name of the golden image.
+        #[arg(value_parser = Title::parse)]
+        name: Title,
         /// The volume, by name or id.
         #[arg(long)]
         volume: String,
         /// A snapshot of it, by name or id, instead of the volume as it is now.
         #[arg(long)]
         snapshot: Option<String>,
+        /// What it is for, in words.
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Changes the name or the words of a golden image that no profile uses. Its content never changes.
+    Edit {
+        /// Name or id.
+        name: String,
+        /// The new name.
+        #[arg(long, value_name = "NAME", required_unless_present = "description")]
+        rename: Option<String>,
+        /// What it is for, in words.
+        #[arg(long)]
+        description: Option<String>,
     },
     /// Writes a golden image to a new file.
     Export {

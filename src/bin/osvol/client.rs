@@ -161,6 +161,49 @@ impl Client {
         Ok(response.body())
     }
 
+    /// Sends a file as it is, by its name, and gives the answer.
+    pub(crate) fn upload_file(
+        &self,
+        path: &str,
+        name: &str,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), UploadError>,
+    ) -> Result<String, Failure> {
+        let mut stream = self.connect()?;
+        // A header is one line of plain text.
+        let name: String = name.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: osvold\r\nAccept: application/json\r\nContent-Type: application/zip\r\n\
+             uploadfilename: {name}\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+        );
+        stream.write_all(head.as_bytes()).map_err(|e| self.broken(e))?;
+        let sender = stream.try_clone().map_err(|e| self.broken(e))?;
+        let response = Response::read(stream).map_err(|e| self.broken(e))?;
+        if response.status != 100 {
+            return self.accept(response);
+        }
+        let mut body = ChunkedWriter::new(sender);
+        let sent = match write(&mut body) {
+            Ok(()) => body.end(),
+            Err(UploadError::Send(error)) => Err(error),
+            Err(UploadError::Source(failure)) => return Err(failure),
+        };
+        // Whatever became of sending, the daemon's own words say more.
+        match (response.next(), sent) {
+            (Ok(response), _) => self.accept(response),
+            (Err(_), Err(error)) | (Err(error), Ok(())) => Err(self.broken(error)),
+        }
+    }
+
+    /// A body that is read as it comes.
+    pub(crate) fn fetch(&self, path: &str) -> Result<BufReader<Body<UnixStream>>, Failure> {
+        let response = self.send("GET", path, "application/octet-stream, application/json", b"")?;
+        if response.status >= 300 {
+            self.accept(response)?;
+            return Err(self.protocol("an answer that is neither a file nor a refusal"));
+        }
+        Ok(response.body())
+    }
+
     /// Asks for something that takes its time, and gives the answer's lines to be read as they come.
     pub(crate) fn post_with_progress(
         &self,

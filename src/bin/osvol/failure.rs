@@ -31,6 +31,17 @@ pub(crate) enum Failure {
     /// A name in the command line.
     #[error("{0:?} is neither a name nor an id")]
     BadName(String),
+    /// A value of an attribute in the command line.
+    #[error("{0:?} is not NAME=VALUE")]
+    BadPair(String),
+    /// An attribute in the command line.
+    #[error(
+        "{0:?} is not NAME:TYPE or NAME:TYPE=VALUE; types are string, number, option, password, fqdn, hostname, ipv4, nic"
+    )]
+    BadAttribute(String),
+    /// Nobody is there who could be asked, and there is more to it than a profile.
+    #[error("{0}; say --yes to proceed")]
+    NeedsYesPlain(String),
     /// A password that cannot be had.
     #[error("no password: {0}")]
     Password(String),
@@ -84,7 +95,7 @@ impl Failure {
 
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::BadName(_) => 2,
+            Self::BadName(_) | Self::BadPair(_) | Self::BadAttribute(_) => 2,
             Self::Store(error) if !matches!(error.kind(), cow::Kind::Corrupt { .. }) => 3,
             Self::Refused(_)
             | Self::Connect { .. }
@@ -98,6 +109,7 @@ impl Failure {
             | Self::Store(_)
             | Self::Cancelled
             | Self::NeedsYes(_)
+            | Self::NeedsYesPlain(_)
             | Self::Unsteady
             | Self::OutputClosed
             | Self::Output(_) => 1,
@@ -126,6 +138,9 @@ impl Failure {
             }
             Self::Unsteady => vec!["look at the impact (--dry-run), and try again".to_owned()],
             Self::File { .. }
+            | Self::BadPair(_)
+            | Self::BadAttribute(_)
+            | Self::NeedsYesPlain(_)
             | Self::Cancelled
             | Self::NotAnImage { .. }
             | Self::NotAPlace { .. }

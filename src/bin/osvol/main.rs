@@ -48,6 +48,8 @@ fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         Command::Image(command) => commands::image::run(command, &client, output),
         Command::Volume(command) => commands::volume::run(command, &client, output),
         Command::Snapshot(command) => commands::snapshot::run(command, &client, output),
+        Command::Plan { command } => commands::plan::run(command.as_ref(), &client, output),
+        Command::Bundle(command) => commands::bundle::run(command, &client, output),
         Command::User(command) => commands::user::run(command, &client, output),
         Command::Profile(command) => commands::profile::run(command, &client, output),
         Command::Hardware(command) => commands::hardware::run(command, &client, output),

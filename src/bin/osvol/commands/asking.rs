@@ -134,7 +134,7 @@ fn can_ask() -> bool {
 }
 
 /// Asks until it is answered. No answer is a no.
-fn proceed(answers: &mut impl BufRead, questions: &mut impl Write) -> Result<bool, Failure> {
+pub(super) fn proceed(answers: &mut impl BufRead, questions: &mut impl Write) -> Result<bool, Failure> {
     loop {
         write!(questions, "proceed or cancel? ").and_then(|()| questions.flush()).map_err(Failure::Output)?;
         let mut answer = String::new();

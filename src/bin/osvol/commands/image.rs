@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::io::BufRead;
 use std::path::Path;
 
-use api::{Collection, GoldenImage, ImageFormat, Name, NewGoldenImage, Phase, Progress, Title, upload};
+use api::{Collection, GoldenImage, ImageFormat, NewGoldenImage, Phase, Progress, Title, upload};
 use config::Size;
+use serde_json::{Map, Value};
 
-use super::{counted, export, facts, resource};
+use super::named::{Named, set};
+use super::{counted, export, facts, path, resource};
 use crate::args::ImageCommand;
 use crate::client::Client;
 use crate::extents::Source;
@@ -16,15 +18,26 @@ use crate::output::Output;
 use crate::progress::Meter;
 use crate::table::{Column, Table};
 
+const IMAGES: Named = Named { collection: api::GOLDEN_IMAGES, words: "golden image" };
+
 pub(crate) fn run(command: &ImageCommand, client: &Client, output: &Output) -> Result<(), Failure> {
     match command {
-        ImageCommand::Add { name, file, format } => add(client, output, name, file, *format),
-        ImageCommand::Capture { name, volume, snapshot } => {
-            capture(client, output, name, volume, snapshot.as_deref())
+        ImageCommand::Add { name, file, format, description } => {
+            add(client, output, (name, description.as_deref()), file, *format)
+        }
+        ImageCommand::Capture { name, volume, snapshot, description } => {
+            capture(client, output, (name, description.clone()), volume, snapshot.as_deref())
         }
         ImageCommand::Export { name, to } => {
-            let path = format!("{}/content", resource(api::GOLDEN_IMAGES, name)?);
-            export::run(&path, &format!("golden image {name}"), to, client, output)
+            let at = format!("{}/content", path(api::GOLDEN_IMAGES, name));
+            export::run(&at, &format!("golden image {name}"), to, client, output)
+        }
+        ImageCommand::Edit { name, rename, description } => {
+            let change = |body: &mut Map<String, Value>| {
+                set(body, "name", rename.as_deref());
+                set(body, "description", description.as_deref());
+            };
+            IMAGES.edit(name, change, client, output)
         }
         ImageCommand::List => list(client, output),
         ImageCommand::Show { name } => show(client, output, name),
@@ -35,14 +48,16 @@ pub(crate) fn run(command: &ImageCommand, client: &Client, output: &Output) -> R
 fn add(
     client: &Client,
     output: &Output,
-    name: &Name,
+    (name, description): (&Title, Option<&str>),
     file: &Path,
     format: ImageFormat,
 ) -> Result<(), Failure> {
     let source = Source::open(file)?;
     let total = source.data_bytes()?;
     let meter = RefCell::new(Meter::new(output.json));
-    let path = format!("{}?name={name}&format={format}", api::GOLDEN_IMAGES);
+    let encoded = |text: &str| super::encoded(text);
+    let words = description.map(|words| format!("&description={}", encoded(words))).unwrap_or_default();
+    let path = format!("{}?name={}&format={format}{words}", api::GOLDEN_IMAGES, encoded(name.as_str()));
     let mut done = 0;
     let answer = client.upload(&path, upload::MEDIA_TYPE, |out| {
         source.send(out, |bytes| {
@@ -58,7 +73,7 @@ fn add(
 fn capture(
     client: &Client,
     output: &Output,
-    name: &Name,
+    (name, description): (&Title, Option<String>),
     volume: &str,
     snapshot: Option<&str>,
 ) -> Result<(), Failure> {
@@ -66,8 +81,8 @@ fn capture(
     let snapshot = snapshot.map(|snapshot| resource(&format!("{volume}/snapshots"), snapshot)).transpose()?;
     let new = NewGoldenImage {
         kind: Some(GoldenImage::KIND.to_owned()),
-        name: Title::parse(name.as_str()).map_err(|_| Failure::BadName(name.to_string()))?,
-        description: None,
+        name: name.clone(),
+        description,
         image_capture: true,
         os_volume_uri: snapshot.is_none().then_some(volume),
         snapshot_uri: snapshot,
@@ -135,7 +150,7 @@ fn list(client: &Client, output: &Output) -> Result<(), Failure> {
 }
 
 fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
-    let answer = client.get::<GoldenImage>(&resource(api::GOLDEN_IMAGES, name)?)?;
+    let answer = client.get::<GoldenImage>(&path(api::GOLDEN_IMAGES, name))?;
     if output.json {
         return output.text(&answer.json);
     }
@@ -143,6 +158,7 @@ fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
     output.text(&facts(&[
         ("Name", image.name),
         ("Id", image.id),
+        ("Description", image.description),
         ("Health", image.status.to_string()),
         ("State", image.state),
         ("Size", format!("{} ({} bytes)", Size::from_bytes(image.size), image.size)),
@@ -158,7 +174,7 @@ fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
 }
 
 fn remove(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
-    client.delete(&resource(api::GOLDEN_IMAGES, name)?)?;
+    client.delete(&path(api::GOLDEN_IMAGES, name))?;
     match output.json {
         true => Ok(()),
         false => output.text(&format!("golden image {name} removed")),

@@ -1,6 +1,8 @@
 //! The commands.
 
 pub(crate) mod asking;
+pub(crate) mod build_plan;
+pub(crate) mod bundle;
 pub(crate) mod enclosure;
 pub(crate) mod enclosure_group;
 pub(crate) mod export;
@@ -8,7 +10,9 @@ pub(crate) mod hardware;
 pub(crate) mod hardware_type;
 pub(crate) mod image;
 pub(crate) mod named;
+pub(crate) mod plan;
 pub(crate) mod profile;
+pub(crate) mod script;
 pub(crate) mod scrub;
 pub(crate) mod snapshot;
 pub(crate) mod status;
@@ -33,16 +37,19 @@ fn resource(collection: &str, name_or_id: &str) -> Result<String, Failure> {
 /// Path of a resource by a name that may have spaces and more in it, an id, or its path.
 fn path(collection: &str, reference: &str) -> String {
     let rest = reference.strip_prefix(collection).and_then(|rest| rest.strip_prefix('/'));
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    let encoded: String = match rest.unwrap_or(reference) {
+    let encoded = match rest.unwrap_or(reference) {
         // Would be a step in the path.
         dots @ ("." | "..") => dots.replace('.', "%2E"),
-        name => name
-            .bytes()
-            .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-            .collect(),
+        name => encoded(name),
     };
     format!("{collection}/{encoded}")
+}
+
+/// A text as a part of a path or a query.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let byte = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(byte).collect()
 }
 
 /// A value, or `none`.
