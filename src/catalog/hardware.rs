@@ -8,7 +8,7 @@ use iscsi::IscsiName;
 use rusqlite::{OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use super::lookup::{check_unused, found, id_or_null, to_json, users};
+use super::lookup::{self, check_unused, found, id_or_null, to_json, users};
 use super::{Changed, Envelope, Error, Kind, Result, Tx, Use, holds, id_of, json, uuid, uuid_or_null};
 
 const KIND: Kind = Kind::ServerHardware;
@@ -117,14 +117,12 @@ pub fn get(tx: &Tx<'_>, id: Uuid) -> Result<ServerHardware> {
     found(tx, (KIND, TABLE), id, row)
 }
 
-/// All of them, by name.
+/// Names and histories of all of them, by name.
 ///
 /// # Errors
 /// The database's.
-pub fn list(tx: &Tx<'_>) -> Result<Vec<ServerHardware>> {
-    let sql = format!("SELECT {}, {OWN_COLUMNS} FROM {TABLE} ORDER BY name", Envelope::COLUMNS);
-    let mut statement = tx.prepare_cached(&sql)?;
-    Ok(statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?)
+pub fn envelopes(tx: &Tx<'_>) -> Result<Vec<Envelope>> {
+    lookup::envelopes(tx, TABLE)
 }
 
 /// Id and name of the profile that is assigned to a server.

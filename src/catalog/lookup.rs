@@ -4,7 +4,7 @@ use rusqlite::OptionalExtension;
 use rusqlite::types::Value;
 use uuid::Uuid;
 
-use super::{Error, Kind, Result, Tx, Use, not_found};
+use super::{Envelope, Error, Kind, Result, Tx, Use, not_found};
 
 /// The row of a resource that must be there.
 pub(super) fn found<T>(
@@ -24,6 +24,13 @@ pub(super) fn users(tx: &Tx<'_>, kind: Kind, sql: &str, of: Uuid) -> Result<Vec<
     let mut statement = tx.prepare_cached(sql)?;
     let users = statement.query_map([of.to_string()], |row| Ok(Use { kind, name: row.get(0)? }))?;
     Ok(users.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Names and histories of all resources of a table, by name: enough for most lists, whatever else the rows hold.
+pub(super) fn envelopes(tx: &Tx<'_>, table: &'static str) -> Result<Vec<Envelope>> {
+    let sql = format!("SELECT {} FROM {table} ORDER BY name", Envelope::COLUMNS);
+    let mut statement = tx.prepare_cached(&sql)?;
+    Ok(statement.query_map([], Envelope::read)?.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Refuses while anybody uses it.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Changed, Envelope, Error, Kind, Result, Tx, id_of, json, uuid_or_null};
+use super::{Changed, Envelope, Error, Kind, Result, Tx, id_of, json, lookup, uuid_or_null};
 
 const TABLE: &str = "server_profiles";
 
@@ -136,6 +136,14 @@ pub fn of_hardware(tx: &Tx<'_>, hardware: Uuid) -> Result<Option<Profile>> {
 pub fn list(tx: &Tx<'_>) -> Result<Vec<Profile>> {
     let mut statement = tx.prepare_cached(&select("ORDER BY name"))?;
     Ok(statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Names and histories of all profiles, by name: enough for most lists.
+///
+/// # Errors
+/// The database's.
+pub fn envelopes(tx: &Tx<'_>) -> Result<Vec<Envelope>> {
+    lookup::envelopes(tx, TABLE)
 }
 
 /// Writes a profile down, new or changed.

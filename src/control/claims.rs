@@ -19,6 +19,9 @@ const QUERY: &str =
     FROM os_volumes v LEFT JOIN server_profiles p ON p.id = v.profile_id
     LEFT JOIN server_hardware h ON h.id = p.server_hardware_id";
 
+/// Volumes that are looked up one by one; of more, all are.
+const ONE_BY_ONE_MAX: usize = 256;
+
 /// What the catalog says of a volume of a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owner {
@@ -66,6 +69,21 @@ pub(super) fn all(tx: &Tx<'_>) -> Result<HashMap<VolumeId, Owner>> {
     let mut statement = tx.prepare_cached(QUERY)?;
     let rows = statement.query_map([], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
     Ok(rows.into_iter().filter_map(|(id, owner)| Some((id.parse().ok()?, owner))).collect())
+}
+
+/// Those of some volumes.
+pub(super) fn of_these(tx: &Tx<'_>, ids: &[VolumeId]) -> Result<HashMap<VolumeId, Owner>> {
+    if ids.len() > ONE_BY_ONE_MAX {
+        return all(tx);
+    }
+    let mut statement = tx.prepare_cached(&format!("{QUERY} WHERE v.id = ?1"))?;
+    let mut owners = HashMap::with_capacity(ids.len());
+    for id in ids {
+        if let Some((_, owner)) = statement.query_row([id.to_string()], read).optional()? {
+            owners.insert(*id, owner);
+        }
+    }
+    Ok(owners)
 }
 
 /// Whose one volume is.

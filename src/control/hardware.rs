@@ -19,7 +19,7 @@ use super::endpoint::{Access, Content, Endpoint, delete, get, patch, post, put, 
 use super::placement::{Operation, body_of, created, head, head_field, if_match, listed, named, patched};
 use super::state::Control;
 use crate::catalog::hardware::{self, HardwareFacts};
-use crate::catalog::{self, Error, Kind, Tx, hardware_types, logical_enclosures};
+use crate::catalog::{self, Envelope, Error, Kind, Tx, hardware_types, logical_enclosures};
 use crate::lifecycle::Request;
 
 const KIND: Kind = Kind::ServerHardware;
@@ -123,7 +123,7 @@ fn field(tx: &Tx<'_>, row: &hardware::ServerHardware, field: &str) -> Option<Str
                 _ => full.server_group_uri,
             }
         }
-        _ => head_field(KIND, &row.envelope, field),
+        _ => None,
     }
 }
 
@@ -157,9 +157,12 @@ fn facts(
 async fn list(State(control): State<Arc<Control>>, query: Result<Query<Page>, QueryRejection>) -> Answer {
     let Query(query) = query?;
     let found = control.read(move |tx| {
-        let rows = hardware::list(tx)?;
-        let field = |row: &hardware::ServerHardware, name: &str| field(tx, row, name);
-        listed(("ServerHardwareList", KIND), &query, rows, field, |row| resource(tx, row))
+        let rows = hardware::envelopes(tx)?;
+        let field = |row: &Envelope, name: &str| {
+            head_field(KIND, row, name).or_else(|| field(tx, &hardware::get(tx, row.id).ok()?, name))
+        };
+        let full = |row: Envelope| resource(tx, hardware::get(tx, row.id)?);
+        listed(("ServerHardwareList", KIND), &query, rows, field, full)
     });
     Ok(json(StatusCode::OK, &found.await?))
 }

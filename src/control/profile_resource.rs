@@ -6,7 +6,7 @@ use api::{
 };
 use rusqlite::OptionalExtension;
 
-use super::placement::{extra_field, head, head_field, name_of};
+use super::placement::{extra_field, head, name_of};
 use crate::catalog::profiles::{self, Chap, Profile};
 use crate::catalog::{Error, Kind, Result, Tx, deployment_plans, hardware, holds, os_volumes};
 use crate::lifecycle::access;
@@ -153,7 +153,7 @@ fn settings(
     }))
 }
 
-/// What a list can be filtered and sorted by.
+/// What a list can be filtered and sorted by, beside names and history.
 pub(super) fn field(tx: &Tx<'_>, profile: &Profile, field: &str) -> Option<String> {
     match field {
         "serverHardwareUri" => profile.hardware.map(|id| Kind::ServerHardware.uri(id)),
@@ -168,9 +168,7 @@ pub(super) fn field(tx: &Tx<'_>, profile: &Profile, field: &str) -> Option<Strin
                 _ => full.enclosure_uri,
             }
         }
-        _ => head_field(KIND, &profile.envelope, field)
-            .or_else(|| extra_field(&profile.extra, field))
-            .or_else(|| default_field(field)),
+        _ => extra_field(&profile.extra, field).or_else(|| default_field(field)),
     }
 }
 

@@ -13,10 +13,10 @@ use super::answer::{Answer, Refused, json, parse};
 use super::asking::{AskQuery, forced_by};
 use super::conventions::empty;
 use super::endpoint::{Access, Content, Endpoint, delete, get, patch, post, put, schema_of};
-use super::placement::{Operation, body_of, if_match, listed, patched};
+use super::placement::{Operation, body_of, head_field, if_match, listed, patched};
 use super::state::Control;
 use super::{profile_resource, profile_spec};
-use crate::catalog::{Kind, os_volumes, profiles};
+use crate::catalog::{Envelope, Kind, Tx, os_volumes, profiles};
 use crate::lifecycle::Request;
 
 const KIND: Kind = Kind::ServerProfile;
@@ -78,11 +78,18 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 async fn list(State(control): State<Arc<Control>>, query: Result<Query<Page>, QueryRejection>) -> Answer {
     let Query(query) = query?;
     let found = control.read(move |tx| {
-        let rows = profiles::list(tx)?;
-        let field = |row: &profiles::Profile, field: &str| profile_resource::field(tx, row, field);
-        listed(("ServerProfileListV12", KIND), &query, rows, field, |row| profile_resource::of(tx, row))
+        let full = |row: Envelope| profile_resource::of(tx, profiles::by_id(tx, row.id)?);
+        listed(("ServerProfileListV12", KIND), &query, profiles::envelopes(tx)?, field(tx), full)
     });
     Ok(json(StatusCode::OK, &found.await?))
+}
+
+/// What a list can be filtered and sorted by. Most lists need the names alone.
+fn field(tx: &Tx<'_>) -> impl Fn(&Envelope, &str) -> Option<String> {
+    move |row, field| {
+        let more = || profile_resource::field(tx, &profiles::by_id(tx, row.id).ok()?, field);
+        head_field(KIND, row, field).or_else(more)
+    }
 }
 
 async fn find(control: &Control, reference: String) -> Result<ServerProfile, Refusal> {
@@ -180,9 +187,7 @@ async fn remove_all(
         return Err(Refused(refusal.source("filter").action("give a filter, such as name='web01'")));
     }
     let found = control.read(move |tx| {
-        let rows = profiles::list(tx)?;
-        let field = |row: &profiles::Profile, field: &str| profile_resource::field(tx, row, field);
-        listed(("ServerProfileListV12", KIND), &page, rows, field, |row| Ok(row.envelope.id))
+        listed(("ServerProfileListV12", KIND), &page, profiles::envelopes(tx)?, field(tx), |row| Ok(row.id))
     });
     for id in found.await?.members {
         control.carry_out(Request::DeleteProfile(id.to_string()), query.clone().ask(&actor, None)?).await?;
