@@ -44,7 +44,7 @@ fn from_an_image_to_a_volume_and_back_to_nothing() {
         assert!(shown.contains(&line), "{line} is not in\n{shown}");
     }
 
-    assert!(daemon.refused(&["image", "remove", "base"]).contains("1 OS volume uses it"));
+    assert!(daemon.refused(&["image", "remove", "base"]).contains("in use by OS volume \"web01\""));
     assert!(daemon.done(&["status"]).contains("OS volumes:    1 with 0 sessions"));
     daemon.done(&["volume", "remove", "web01"]);
     daemon.done(&["image", "remove", "base"]);

@@ -79,6 +79,12 @@ def stages(which):
         Stage("guest", ["tests/guest.py"]),
         Stage("scsi-guest", ["tests/scsi_guest.py"]),
         Stage("boot", ["tests/boot.py"], 900),
+        Stage("sdk", ["tests/sdk.py"]),
+        Stage("lifecycle", ["tests/lifecycle.py"]),
+        Stage("crashes-lifecycle", ["tests/crashes_lifecycle.py"], 1200),
+        Stage("api-races", ["tests/api_races.py"]),
+        Stage("api-hostile", ["tests/api_hostile.py"]),
+        Stage("api-scale", ["tests/api_scale.py", "--check"]),
     ]
 
 
@@ -153,11 +159,11 @@ def run(stage, limit):
 
 
 def table(results):
-    print(f"\n{'stage':12} {'passed':>7} {'failed':>7} {'time':>8}")
+    print(f"\n{'stage':17} {'passed':>7} {'failed':>7} {'time':>8}")
     for result in results:
-        print(f"{result.stage.name:12} {result.passed:7} {result.failed:7} {result.seconds:6.0f} s")
+        print(f"{result.stage.name:17} {result.passed:7} {result.failed:7} {result.seconds:6.0f} s")
     passed, failed = (sum(getattr(result, name) for result in results) for name in ("passed", "failed"))
-    print(f"{'':12} {'':7} {'':7} {sum(result.seconds for result in results):6.0f} s\n")
+    print(f"{'':17} {'':7} {'':7} {sum(result.seconds for result in results):6.0f} s\n")
     print(f"{passed} passed, {failed} failed", flush=True)
     return failed
 

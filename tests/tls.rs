@@ -151,10 +151,13 @@ fn idle_and_slow_clients_hurt_nobody() {
     let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
     let silent: Vec<_> = (0..1000).map(|_| TcpStream::connect(secure.tls).unwrap()).collect();
-    let slow: Vec<_> = (0..50)
-        .map(|_| {
+    // More than one address may have, and all of them in the middle of a request.
+    let slow: Vec<_> = (0..560)
+        .map(|n| {
             let mut stream = secure.connect(rustls::ALL_VERSIONS);
-            stream.write_all(b"POST /rest/login-sessions HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
+            let rest = if n % 2 == 0 { "X-Slow: " } else { "Content-Length: 1000\r\n\r\n{\"userName\": \"" };
+            let request = format!("POST /rest/login-sessions HTTP/1.1\r\nHost: x\r\n{rest}");
+            stream.write_all(request.as_bytes()).unwrap();
             stream
         })
         .collect();
