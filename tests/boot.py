@@ -81,13 +81,6 @@ class Machines:
         first = self.boot(volume, script=HERE / "guest/machine-files.sh", **how)
         return f"up after {first['seconds']} s"
 
-    def twice(self):
-        volume = self.clone()
-        self.boot(volume, script=HERE / "guest/machine-files.sh")
-        again = self.boot(volume)
-        expect(again["boots"] == "2", f"the volume counts {again['boots']} boots")
-        return "the second boot finds what the first one wrote"
-
     def crash(self):
         self.boot(self.clone(), script=HERE / "guest/machine-crash.sh")
 
@@ -104,7 +97,7 @@ def main():
         golden = target.golden_digest("debian", os.environ["IMAGE"])
         machines = Machines(cases, target, verbose)
         cases.case("bios: DHCP root-path, iPXE, GRUB, iBFT, systemd to the login prompt", machines.systemd)
-        cases.case("bios: a volume boots twice and keeps its files", machines.twice)
+        # That a volume boots twice and keeps its files: tests/lifecycle.py.
         cases.case("uefi: OVMF, iPXE, GRUB, iBFT", lambda: machines.files(firmware="uefi"))
         cases.case("qemu: its own iSCSI block driver", lambda: machines.files(way="qemu"))
         cases.case("crash: kill -9 under the running machine, restart after 6 s", machines.crash)
