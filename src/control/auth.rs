@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::actor::{Actor, Via};
 use super::answer::Refused;
 use super::endpoint::Access;
+use super::serve::Place;
 use super::sessions::token_of;
 use super::state::Control;
 
@@ -50,8 +51,14 @@ pub(super) async fn identify(
             .unwrap_or_else(Actor::nobody),
         None => Actor::nobody(),
     };
+    let known = actor.via != Via::Nobody;
+    let held = request.extensions().get::<Place>().filter(|_| known).map(Place::hold);
     request.extensions_mut().insert(actor);
-    next.run(request).await
+    let mut response = next.run(request).await;
+    if let Some(held) = held {
+        response.extensions_mut().insert(held);
+    }
+    response
 }
 
 /// Lets a request through to its handler, or refuses it. A request that nobody has given an actor is nobody's.

@@ -44,12 +44,13 @@ pub(super) async fn serve<S, C>(
     C: Clone + Send + Sync + 'static,
 {
     let slot = Arc::new(slot);
-    let of_request = slot.clone();
+    let place = Place(slot.clone());
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(caller.clone());
+        request.extensions_mut().insert(place.clone());
         let (head, body) = request.into_parts();
         let (unread, body) = Unread::lend(body, &head.headers);
-        answer(router.clone(), Request::from_parts(head, body), unread, of_request.busy())
+        answer(router.clone(), Request::from_parts(head, body), unread)
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -66,24 +67,41 @@ pub(super) async fn serve<S, C>(
     let _ = tokio::time::timeout(LAST_ANSWERS_TIME_MAX, connection).await;
 }
 
-/// The router's answer. The connection is busy until the last byte of it is taken.
+/// The place of a request's connection.
+#[derive(Debug, Clone)]
+pub(super) struct Place(Arc<Slot>);
+
+/// Keeps a connection busy for as long as a response that has it among its extensions is being sent.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    _busy: Arc<Busy>,
+}
+
+impl Place {
+    /// The connection is busy from now on. Only for those who are known: whoever is not, and is slow, makes way for others.
+    pub(super) fn hold(&self) -> Held {
+        Held { _busy: Arc::new(self.0.busy()) }
+    }
+}
+
+/// The router's answer.
 async fn answer(
     mut router: Router,
     request: Request,
     unread: Unread,
-    busy: Busy,
 ) -> Result<Response, std::convert::Infallible> {
-    let response = Service::call(&mut router, request).await?;
+    let mut response = Service::call(&mut router, request).await?;
     if response.status().is_client_error() || response.status().is_server_error() {
         unread.drain().await;
     }
-    Ok(response.map(|body| Body::new(BusyBody { body, _busy: busy })))
+    let held = response.extensions_mut().remove::<Held>();
+    Ok(response.map(|body| Body::new(BusyBody { body, _held: held })))
 }
 
 /// A body that keeps its connection busy.
 struct BusyBody {
     body: Body,
-    _busy: Busy,
+    _held: Option<Held>,
 }
 
 impl HttpBody for BusyBody {
