@@ -73,13 +73,14 @@ pub(crate) async fn extract(
     })
     .await?;
     let mut images = plan.images;
-    let mut imported = Vec::new();
+    let (mut imported, mut names) = (Vec::new(), Vec::new());
     for (index, image) in archive.members.images.iter().enumerate() {
         if let Place::New(name) = &images[index] {
             hear(format!("importing golden image {name:?}"));
             match import(importer, &bundle, image, name).await {
                 Ok(id) => {
                     imported.push(id);
+                    names.push(format!("{} {name:?}", Kind::GoldenImage));
                     images[index] = Place::There(id);
                 }
                 Err(refusal) => {
@@ -94,7 +95,6 @@ pub(crate) async fn extract(
     match written {
         Ok(mut extracted) => {
             extracted.present -= made_images;
-            let names = imported.iter().map(|id| format!("golden image {}", id.simple()));
             extracted.made.extend(names);
             Ok(extracted)
         }
