@@ -8,6 +8,9 @@ use api::{Code, Refusal};
 use crate::bundles::BundleError;
 use crate::catalog;
 
+/// Users that the message itself names; of more, the details name all.
+const USERS_TOLD_MAX: usize = 5;
+
 /// An error of the store.
 pub(crate) fn of_store(error: &cow::Error) -> Refusal {
     use cow::Kind;
@@ -39,10 +42,14 @@ pub(crate) fn of_catalog(error: &catalog::Error) -> Refusal {
         }
         Error::NameExists { .. } => refusal(Code::NameExists).source("name").action("choose another name"),
         Error::InUse { by, .. } => {
-            let all: Vec<_> = by.iter().map(ToString::to_string).collect();
-            refusal(Code::InUse)
-                .details(format!("used by {}", all.join(", ")))
-                .action("change or remove what uses it first")
+            let refusal = refusal(Code::InUse).action("change or remove what uses it first");
+            match by.len() > USERS_TOLD_MAX {
+                true => {
+                    let all: Vec<_> = by.iter().map(ToString::to_string).collect();
+                    refusal.details(format!("used by {}", all.join(", ")))
+                }
+                false => refusal,
+            }
         }
         Error::Stale { .. } => refusal(Code::Stale)
             .source("eTag")
@@ -73,9 +80,10 @@ fn lister(kind: catalog::Kind) -> String {
         Kind::Snapshot => "snapshot",
         Kind::Task => "task",
         Kind::User => "user",
-        Kind::PlanScript | Kind::BuildPlan | Kind::DeploymentPlan | Kind::ArtifactBundle => {
-            return format!("GET /rest/{}", kind.category());
-        }
+        Kind::PlanScript => "plan script",
+        Kind::BuildPlan => "plan build",
+        Kind::DeploymentPlan => "plan",
+        Kind::ArtifactBundle => "bundle",
     };
     format!("osvol {noun} list")
 }
