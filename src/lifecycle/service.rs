@@ -142,6 +142,12 @@ impl Lifecycle {
     /// Why not; nothing was changed then. Where something would be lost and nobody has confirmed it, the refusal has
     /// the impact.
     pub async fn ask(self: &Arc<Self>, request: Request, ask: Ask) -> Result<Answer, Refusal> {
+        // On a task of its own: whoever asks may go away, and what has begun goes on.
+        let asked = tokio::spawn(self.clone().ask_now(request, ask)).await;
+        asked.map_err(|error| refusals::internal("the lifecycle", &error))?
+    }
+
+    async fn ask_now(self: Arc<Self>, request: Request, ask: Ask) -> Result<Answer, Refusal> {
         let this = self.clone();
         let begun = tokio::task::spawn_blocking(move || this.decide(&request, &ask)).await;
         let decided = begun.map_err(|error| refusals::internal("the lifecycle", &error))??;

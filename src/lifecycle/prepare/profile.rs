@@ -222,6 +222,7 @@ fn save(tx: &Tx<'_>, change: Change<'_>, name: &'static str) -> Result<Prepared>
     };
     let mut holds = vec![
         Hold::exclusive(Kind::ServerProfile, id),
+        // Two that are made at once must not take one name.
         Hold::exclusive(Kind::ServerProfile, format!("name:{}", after.envelope.name.to_lowercase())),
     ];
     let servers = [before.and_then(|before| before.hardware), after.hardware];

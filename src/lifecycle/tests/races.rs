@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::Code;
 
 use super::rig::Rig;
+use crate::catalog::tasks::TaskState;
 use crate::lifecycle::{Answer, Ask, Consent, ProfileSpec, Request};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,4 +88,23 @@ async fn moves_and_deletions_at_once_leave_nothing_over() {
         }
         assert!(rig.store.volumes().is_empty(), "round {round}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_begun_goes_on_when_whoever_asked_goes_away() {
+    let rig = Rig::new();
+    let request = Request::CreateProfile(rig.spec(Some("a1")));
+    let asked = rig.lifecycle.ask(request, Ask::default());
+    // Polled once, then dropped, as a request whose client has closed its connection.
+    let _ = tokio::time::timeout(std::time::Duration::ZERO, asked).await;
+    let begin = std::time::Instant::now();
+    let is_done =
+        || rig.lifecycle.tasks().list().unwrap().iter().any(|task| task.state == TaskState::Completed);
+    while !is_done() {
+        assert!(begin.elapsed().as_secs() < 30, "{:?}", rig.lifecycle.tasks().list());
+        tokio::task::yield_now().await;
+    }
+    rig.lifecycle.tasks().idle().await;
+    rig.check();
+    assert!(rig.volume().is_some());
 }
