@@ -1,5 +1,8 @@
 //! A client of the API over TLS: real sockets, real rustls, the daemon's own certificate.
 
+#![allow(unreachable_pub, reason = "a part of one test file")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
