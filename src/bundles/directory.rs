@@ -1,7 +1,7 @@
 //! Where the archives lie: `<store>/catalog/bundles/<id>.zip`.
 //!
-//! An archive is written under a temporary name, synced, and renamed before the catalog knows it. What the catalog does
-//! not know, a crash has left: it goes at the next start.
+//! An archive is written under a temporary name, synced, and renamed before the catalog knows it. What has a temporary
+//! name at the next start, a crash has left: it goes.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::sums::Algorithm;
+
+/// What ends the name of an archive that is not in its place yet.
+const UNKEPT: &str = "new";
 
 /// The directory of archives.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub(crate) struct Kept {
 }
 
 impl Directory {
-    /// Opens the directory, and sweeps what the catalog does not know.
+    /// Opens the directory, and sweeps what was on its way when the daemon ended.
     pub(crate) fn open(catalog: &Path, known: &[Uuid]) -> io::Result<Self> {
         let directory = Self(catalog.join("bundles"));
         DirBuilder::new().recursive(true).mode(0o700).create(&directory.0)?;
@@ -40,12 +43,12 @@ impl Directory {
             let path = entry?.path();
             let id =
                 path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| Uuid::try_parse(stem).ok());
-            let is_archive = path.extension().is_some_and(|extension| extension == "zip");
-            if is_archive && id.is_some_and(|id| known.contains(&id)) {
-                continue;
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some(UNKEPT) => fs::remove_file(&path)?,
+                Some("zip") if id.is_some_and(|id| known.contains(&id)) => {}
+                // The catalog may be an older copy: what only it has forgotten is not thrown away.
+                _ => tracing::warn!("{} is no bundle that the catalog knows: left as it is", path.display()),
             }
-            tracing::warn!("{} is no bundle that the catalog knows: removed", path.display());
-            fs::remove_file(&path)?;
         }
         Ok(directory)
     }
@@ -57,7 +60,7 @@ impl Directory {
 
     /// A place for a new archive.
     pub(crate) fn new_file(&self) -> io::Result<(Unkept, File)> {
-        let path = self.0.join(format!("{}.new", Uuid::new_v4()));
+        let path = self.0.join(format!("{}.{UNKEPT}", Uuid::new_v4()));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         Ok((Unkept { path, kept: false }, file))
     }
@@ -76,7 +79,7 @@ impl Directory {
     /// Removes an archive that the catalog knows no more.
     pub(crate) fn remove(&self, id: Uuid) {
         if let Err(error) = fs::remove_file(self.path(id)) {
-            tracing::error!(%id, "the archive of a bundle is left, and goes at the next start: {error}");
+            tracing::error!(%id, "the archive of a bundle that was removed is left: {error}");
         }
     }
 }
@@ -94,5 +97,28 @@ impl Drop for Unkept {
             // The next start sweeps what cannot go now.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_on_its_way_goes_and_archives_stay() {
+        let catalog = tempfile::tempdir().unwrap();
+        let directory = Directory::open(catalog.path(), &[]).unwrap();
+        let (unkept, _) = directory.new_file().unwrap();
+        let kept = Uuid::new_v4();
+        directory.keep(unkept, kept).unwrap();
+        let (left, _) = directory.new_file().unwrap();
+        let left_at = left.path().to_owned();
+        std::mem::forget(left);
+        let (dropped, _) = directory.new_file().unwrap();
+        let dropped_at = dropped.path().to_owned();
+        drop(dropped);
+        assert!(left_at.exists() && !dropped_at.exists());
+        Directory::open(catalog.path(), &[]).unwrap();
+        assert!(!left_at.exists() && directory.path(kept).exists());
     }
 }

@@ -18,7 +18,8 @@ use uuid::Uuid;
 use super::refusals;
 use super::state::Control;
 use crate::bundles::{
-    Archive, Chosen, Directory, Incoming, Manifest, Mode, Unkept, archive_bytes_max, extract, write,
+    Archive, BundleError, Chosen, Directory, Incoming, Manifest, Mode, Unkept, archive_bytes_max, extract,
+    write,
 };
 use crate::catalog::bundles::{self as rows, Bundle, Contents};
 use crate::catalog::{self, Catalog, Envelope, Tx, golden_images};
@@ -40,7 +41,7 @@ pub(crate) struct BundleRoom {
 }
 
 impl BundleRoom {
-    /// Opens the directory, and sweeps what a crash has left.
+    /// Opens the directory, and sweeps what a crash has left on its way.
     pub(super) fn open(catalog: &Catalog) -> anyhow::Result<Self> {
         let known = catalog.read(rows::list)?;
         let known: Vec<Uuid> = known.into_iter().map(|bundle| bundle.envelope.id).collect();
@@ -224,7 +225,13 @@ impl Control {
         let image_bytes_max = self.importer.size_max;
         let looked = tokio::task::spawn_blocking(move || Archive::open(&path, image_bytes_max)).await;
         let archive = looked.map_err(|error| refusals::internal("reading the bundle", &error))?;
-        let archive = Arc::new(archive.map_err(|error| refusals::of_bundle(&error))?);
+        let archive = archive.map_err(|error| match error {
+            BundleError::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                super::bundles::missing(&bundle.envelope.name)
+            }
+            error => refusals::of_bundle(&error),
+        });
+        let archive = Arc::new(archive?);
         let from = Incoming { archive: &archive, id: bundle.envelope.id, name: &bundle.envelope.name };
         let hear = |line: String| task.log(line);
         let extracted = extract(&self.catalog, &self.importer, from, mode, &hear).await;

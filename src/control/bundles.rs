@@ -307,7 +307,10 @@ async fn download(State(control): State<Arc<Control>>, Path(id): Path<String>) -
     let path = control.bundles.directory.path(id);
     let opened = tokio::task::spawn_blocking(move || std::fs::File::open(path)).await;
     let opened = opened.map_err(|error| refusals::internal("reading the archive", &error))?;
-    let file = opened.map_err(|error| refusals::of_io("read the bundle", &error))?;
+    let file = opened.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => missing(&bundle.envelope.name),
+        _ => refusals::of_io("read the bundle", &error),
+    })?;
     control.write(move |tx| rows::downloaded(tx, id)).await?;
     let mut response: Response = reading::body_of(file).into_response();
     let headers = response.headers_mut();
@@ -317,6 +320,12 @@ async fn download(State(control): State<Arc<Control>>, Path(id): Path<String>) -
         headers.insert(header::CONTENT_DISPOSITION, name);
     }
     Ok(response)
+}
+
+/// Somebody has taken the archive away.
+pub(super) fn missing(name: &str) -> Refusal {
+    Refusal::new(Code::Corrupt, format!("the archive of artifact bundle {name:?} is not in the store"))
+        .action("put it back from a backup of the store, or remove the bundle and upload it again")
 }
 
 /// The body of a stop.
