@@ -228,6 +228,8 @@ fn what_is_in_use_stays_and_addresses_are_one_servers() {
     daemon.done(&["hardware", "edit", "bay1", "--description", "left of the door", "--bay", "7"]);
     assert!(daemon.refused(&["hardware", "remove", "bay1"]).contains("unassign it first"));
     assert!(daemon.refused(&["enclosure-group", "edit", "eg1", "--deployment", "false"]).contains("web01"));
+    let (_, free) = daemon.api("GET /rest/server-profiles/available-targets", &Value::Null);
+    assert_eq!(free["targets"].as_array().unwrap().len(), 3, "{free}");
     let other = ["profile", "create", "web02", "--plan", "empty disk", "--hardware", "bay1"];
     assert!(daemon.refused(&other).contains("in use by server profile \"web01\""));
 

@@ -83,6 +83,45 @@ impl PowerState {
     }
 }
 
+/// A server that a profile could be assigned to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AvailableTarget {
+    /// Name of the server.
+    pub server_hardware_name: String,
+    /// Its path.
+    pub server_hardware_uri: String,
+    /// Path of its hardware type.
+    pub server_hardware_type_uri: String,
+    /// Name of its hardware type.
+    pub server_hardware_type_name: Option<String>,
+    /// Path of the enclosure group of its logical enclosure.
+    pub enclosure_group_uri: Option<String>,
+    /// Path of its logical enclosure.
+    pub enclosure_uri: Option<String>,
+    /// Name of its logical enclosure.
+    pub enclosure_name: Option<String>,
+    /// Its bay.
+    pub enclosure_bay: Option<u32>,
+    /// Whether it runs, as it was last recorded.
+    pub power_state: PowerState,
+}
+
+/// `GET /rest/server-profiles/available-targets`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AvailableTargets {
+    /// `AvailableTargets`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The servers.
+    pub targets: Vec<AvailableTarget>,
+}
+
+impl AvailableTargets {
+    /// The value of [`AvailableTargets::kind`].
+    pub const KIND: &'static str = "AvailableTargets";
+}
+
 /// What `PUT /rest/server-hardware/{id}/powerState` takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -55,7 +55,9 @@ pub use enclosure_group::{
 };
 pub use event::{Event, EventKind};
 pub use format::{BadFormat, ImageFormat};
-pub use hardware::{PowerState, PowerStateChange, ServerHardware, ServerHardwareSpec};
+pub use hardware::{
+    AvailableTarget, AvailableTargets, PowerState, PowerStateChange, ServerHardware, ServerHardwareSpec,
+};
 pub use hardware_type::{ServerHardwareType, ServerHardwareTypeSpec};
 pub use head::{Head, ResourceNames};
 pub use impact::{Impact, ImpactOutcome, VolumeImpact};

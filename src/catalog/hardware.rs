@@ -154,6 +154,9 @@ pub fn update(
         return Ok(old);
     }
     holds::check_free(tx, KIND, id)?;
+    if let Some(enclosure) = facts.logical_enclosure.filter(|new| Some(*new) != old.facts.logical_enclosure) {
+        holds::check_steady(tx, Kind::LogicalEnclosure, enclosure)?;
+    }
     check_steady(tx, &old, &facts)?;
     let envelope = old.envelope.changed(tx, name, description)?;
     let changed = ServerHardware { envelope, facts, ..old };

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use api::{
-    Code, Collection, Health, Page, PowerStateChange, Refusal, ResourceNames, ServerHardware,
-    ServerHardwareSpec,
+    AvailableTarget, AvailableTargets, Code, Collection, Health, Page, PowerStateChange, Refusal,
+    ResourceNames, ServerHardware, ServerHardwareSpec,
 };
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::actor::Actor;
@@ -35,6 +36,24 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         post(ALL, EditProfiles, "Adds a server", create)
             .takes::<ServerHardwareSpec>()
             .creates::<ServerHardware>(),
+        get(
+            "/rest/server-profiles/available-targets",
+            View,
+            "Servers that have no profile",
+            available_targets,
+        )
+        .query("serverHardwareTypeUri", "Only servers of this type")
+        .query("enclosureGroupUri", "Only servers in enclosures of this group")
+        .answers::<AvailableTargets>(),
+        get(
+            "/rest/server-profiles/available-servers",
+            View,
+            "Servers that have no profile, as a list",
+            available_servers,
+        )
+        .query("serverHardwareTypeUri", "Only servers of this type")
+        .query("enclosureGroupUri", "Only servers in enclosures of this group")
+        .answers::<Vec<AvailableTarget>>(),
         get(ONE, View, "A server", show).answers::<ServerHardware>(),
         put(ONE, EditProfiles, "Changes a server, but for its power state", change)
             .takes::<ServerHardwareSpec>()
@@ -177,6 +196,61 @@ async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> An
 
 async fn refresh(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
     Ok(json(StatusCode::OK, &find(&control, id).await?))
+}
+
+/// Which servers a profile could be assigned to.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Wanted {
+    server_hardware_type_uri: Option<String>,
+    enclosure_group_uri: Option<String>,
+}
+
+async fn available(control: &Control, wanted: Wanted) -> Result<Vec<AvailableTarget>, Refusal> {
+    let found = control.read(move |tx| {
+        let mut free = Vec::new();
+        for row in hardware::envelopes(tx)? {
+            let server = resource(tx, hardware::get(tx, row.id)?)?;
+            let is = |wanted: &Option<String>, own: Option<&String>| {
+                wanted.as_ref().is_none_or(|wanted| wanted.is_empty() || Some(wanted) == own)
+            };
+            let fits = is(&wanted.server_hardware_type_uri, Some(&server.server_hardware_type_uri))
+                && is(&wanted.enclosure_group_uri, server.server_group_uri.as_ref());
+            if fits && server.server_profile_uri.is_none() {
+                free.push(server);
+            }
+        }
+        Ok(free)
+    });
+    let target = |server: ServerHardware| AvailableTarget {
+        server_hardware_name: server.head.name,
+        server_hardware_uri: server.head.uri,
+        server_hardware_type_uri: server.server_hardware_type_uri,
+        server_hardware_type_name: server.resource_names.server_hardware_type,
+        enclosure_group_uri: server.server_group_uri,
+        enclosure_uri: server.location_uri,
+        enclosure_name: server.resource_names.logical_enclosure,
+        enclosure_bay: server.position,
+        power_state: server.power_state,
+    };
+    Ok(found.await?.into_iter().map(target).collect())
+}
+
+async fn available_targets(
+    State(control): State<Arc<Control>>,
+    query: Result<Query<Wanted>, QueryRejection>,
+) -> Answer {
+    let Query(wanted) = query?;
+    let targets = available(&control, wanted).await?;
+    Ok(json(StatusCode::OK, &AvailableTargets { kind: AvailableTargets::KIND.to_owned(), targets }))
+}
+
+async fn available_servers(
+    State(control): State<Arc<Control>>,
+    query: Result<Query<Wanted>, QueryRejection>,
+) -> Answer {
+    let Query(wanted) = query?;
+    Ok(json(StatusCode::OK, &available(&control, wanted).await?))
 }
 
 async fn create(State(control): State<Arc<Control>>, body: Result<Bytes, BytesRejection>) -> Answer {

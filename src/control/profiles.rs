@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{Collection, Generation, Page, Refusal, ServerProfile, ServerProfileSpec};
+use api::{Collection, Generation, Health, Page, Refusal, ServerProfile, ServerProfileSpec};
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
@@ -77,8 +77,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn list(State(control): State<Arc<Control>>, query: Result<Query<Page>, QueryRejection>) -> Answer {
     let Query(query) = query?;
+    let names = control.clone();
     let found = control.read(move |tx| {
-        let full = |row: Envelope| profile_resource::of(tx, profiles::by_id(tx, row.id)?);
+        let full =
+            |row: Envelope| Ok(names.with_missing(profile_resource::of(tx, profiles::by_id(tx, row.id)?)?));
         listed(("ServerProfileListV12", KIND), &query, profiles::envelopes(tx)?, field(tx), full)
     });
     Ok(json(StatusCode::OK, &found.await?))
@@ -93,7 +95,24 @@ fn field(tx: &Tx<'_>) -> impl Fn(&Envelope, &str) -> Option<String> {
 }
 
 async fn find(control: &Control, reference: String) -> Result<ServerProfile, Refusal> {
-    control.read(move |tx| profile_resource::of(tx, profiles::find(tx, &reference)?)).await
+    let found = control.read(move |tx| profile_resource::of(tx, profiles::find(tx, &reference)?)).await?;
+    Ok(control.with_missing(found))
+}
+
+impl Control {
+    /// A volume that the catalog has and the store has not is told.
+    fn with_missing(&self, mut profile: ServerProfile) -> ServerProfile {
+        if let Some(name) =
+            profile.resource_names.os_volume.as_ref().filter(|name| self.names.find(name).is_none())
+        {
+            let reason = format!(
+                "its volume {name} is not in the store; a redeployment or a rollback gives it another"
+            );
+            profile.status_reason = Some(reason);
+            profile.head.status = Health::Critical;
+        }
+        profile
+    }
 }
 
 async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {

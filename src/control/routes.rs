@@ -12,9 +12,10 @@ use super::answer::Refused;
 use super::endpoint::Endpoint;
 use super::state::Control;
 use super::{
-    auth, boot, build_plans, bundles, content, conventions, deployment_groups, deployment_plans, deployment_servers,
-    enclosure_groups, events, hardware, hardware_types, image_adding, images, logical_enclosures, login,
-    openapi, plan_scripts, profiles, scrub, snapshots, status, tasks, users, volume_log, volumes,
+    auth, boot, build_plans, bundles, content, conventions, deployment_groups, deployment_plans,
+    deployment_servers, enclosure_groups, events, hardware, hardware_types, image_adding, images,
+    logical_enclosures, login, openapi, plan_scripts, profiles, scrub, snapshots, status, tasks, users,
+    volume_log, volumes,
 };
 
 /// Largest body that is read into memory. Uploads are streamed and have a limit of their own.
