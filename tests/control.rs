@@ -319,7 +319,7 @@ fn bad_uploads_are_refused_and_leave_nothing() {
         ("name=a%2Fb", plain, &[0; 512][..], 400, "INVALID_VALUE"),
         ("name=..", plain, &[0; 512], 400, "INVALID_VALUE"),
         ("name=a&format=floppy", plain, &[0; 512], 400, "INVALID_VALUE"),
-        ("format=raw", plain, &[0; 512], 400, "MALFORMED_REQUEST"),
+        ("format=raw", plain, &[0; 512], 400, "INVALID_VALUE"),
         ("name=a", "text/plain", &[0; 512], 400, "MALFORMED_REQUEST"),
         ("name=a", plain, b"", 422, "BAD_IMAGE"),
         ("name=a", plain, &[7; 513], 422, "BAD_IMAGE"),
