@@ -240,7 +240,7 @@ impl Control {
                 self.remove_replaced(image).await;
             }
         }
-        self.known.keep(&self.images().await?);
+        self.known.keep(&self.images_in_store().await?);
         let extracted = extracted.map_err(conflicts)?;
         match extracted.made.is_empty() {
             true => Ok("all artifacts of the bundle are there already: nothing was extracted".to_owned()),

@@ -28,6 +28,7 @@ use super::state::Control;
 use super::{deployment_groups, refusals};
 use crate::bundles::{Mode, choose, choose_all};
 use crate::catalog::bundles::{self as rows, Bundle, Item};
+use crate::catalog::holds::{self, Hold};
 use crate::catalog::tasks::Subject;
 use crate::catalog::{Kind, Tx};
 use crate::images::{multipart, reading};
@@ -273,6 +274,16 @@ async fn extracted(control: Arc<Control>, actor: &Actor, bundle: Bundle, mode: M
     let subject = Subject::new(KIND, bundle.envelope.id, &bundle.envelope.name);
     let name = if mode == Mode::Replace { "Restore" } else { "Extract" };
     let task = control.begin_task(&actor.name, name, subject).await?;
+    let (id, task_id) = (bundle.envelope.id, task.id().to_string());
+    // Nobody removes it meanwhile; the hold goes with the task.
+    let held = control.write(move |tx| {
+        rows::get(tx, id)?;
+        holds::take(tx, &task_id, &[Hold::shared(KIND, id)])
+    });
+    if let Err(refusal) = held.await {
+        end_task(task, Err(refusal.clone())).await;
+        return Err(refusal.into());
+    }
     let answer = accepted(&task);
     tokio::spawn(async move {
         task.log(format!("extracting artifact bundle {:?}", bundle.envelope.name));
@@ -324,7 +335,7 @@ async fn download(State(control): State<Arc<Control>>, Path(id): Path<String>) -
 
 /// Somebody has taken the archive away.
 pub(super) fn missing(name: &str) -> Refusal {
-    Refusal::new(Code::Corrupt, format!("the archive of artifact bundle {name:?} is not in the store"))
+    Refusal::new(Code::NotFound, format!("the archive of artifact bundle {name:?} is not in the store"))
         .action("put it back from a backup of the store, or remove the bundle and upload it again")
 }
 

@@ -181,7 +181,7 @@ impl Control {
     pub(super) async fn name_for_store(&self, title: &Title) -> Result<Name, Refusal> {
         let wanted = title.to_string();
         self.read(move |tx: &Tx<'_>| golden_images::check_name_free(tx, &wanted)).await.map_err(exists)?;
-        let images = self.images().await?;
+        let images = self.images_in_store().await?;
         let is_taken = |name: &str| images.iter().any(|image| image.name.eq_ignore_ascii_case(name));
         let name = golden_images::store_name(title.as_str(), is_taken);
         Name::parse(&name).map_err(|error| refusals::internal("naming the image", &error))

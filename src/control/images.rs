@@ -43,7 +43,15 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 }
 
 impl Control {
+    /// All golden images. One that is on its way to the catalog is not there yet.
     pub(super) async fn images(&self) -> Result<Vec<ImageInfo>, Refusal> {
+        let mut images = self.images_in_store().await?;
+        images.retain(|image| self.known.size_of(image.id).is_some());
+        Ok(images)
+    }
+
+    /// All that the store has.
+    pub(super) async fn images_in_store(&self) -> Result<Vec<ImageInfo>, Refusal> {
         self.blocking(Store::images).await?.map_err(|error| refusals::of_store(&error))
     }
 
