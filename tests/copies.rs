@@ -74,7 +74,11 @@ fn a_capture_is_asked_for_in_image_streamers_words() {
         "osVolumeURI": volume, "buildPlanUri": null}));
     assert_eq!((status, &task["associatedResource"]["resourceName"]), (202, &json!("a")), "{task}");
     let captured = image("a");
-    assert_eq!((&captured["imageCapture"], &captured["size"]), (&json!(true), &json!(96 << 20)), "{captured}");
+    assert_eq!(
+        (&captured["imageCapture"], &captured["size"]),
+        (&json!(true), &json!(96 << 20)),
+        "{captured}"
+    );
     assert_eq!(captured["osVolumeURI"], volume);
     let (status, _) = ask(&json!({"name": "b", "osVolumeURI": "web", "snapshotURI": "s"}));
     assert_eq!(status, 202);
@@ -136,10 +140,7 @@ fn any_client_can_read_a_disk_as_bytes() {
     let directory = directory();
     let daemon = daemon(directory.path());
     let base = std::fs::read(directory.path().join("base.raw")).unwrap();
-    for uri in [
-        "/rest/golden-images/base/content",
-        "/rest/os-volumes/web/content",
-    ] {
+    for uri in ["/rest/golden-images/base/content", "/rest/os-volumes/web/content"] {
         let mut stream = UnixStream::connect(&daemon.control).unwrap();
         write!(stream, "GET {uri} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = Vec::new();

@@ -10,8 +10,8 @@ mod attribute;
 mod build_plan;
 mod deployment_plan;
 mod enclosure_group;
-mod filter;
 mod event;
+mod filter;
 mod format;
 mod hardware;
 mod hardware_type;
@@ -60,8 +60,8 @@ pub use hardware::{
 };
 pub use hardware_type::{ServerHardwareType, ServerHardwareTypeSpec};
 pub use head::{Head, ResourceNames};
-pub use impact::{Impact, ImpactOutcome, VolumeImpact};
 pub use image::{GoldenImage, GoldenImageBody, NewGoldenImage};
+pub use impact::{Impact, ImpactOutcome, VolumeImpact};
 pub use lenient::Extra;
 pub use list::{Collection, ListError, Page, page, page_of};
 pub use logical_enclosure::{DeploymentManagerSettings, LogicalEnclosure, LogicalEnclosureSpec};
@@ -82,7 +82,10 @@ pub use task::{AssociatedResource, ProgressUpdate, Task, TaskError, TaskState};
 pub use time::iso8601;
 pub use title::{TITLE_BYTES_MAX, Title, TitleError};
 pub use user::{BadRole, PasswordChange, Permission, Role, User, UserSpec};
-pub use volume::{DependentServer, NewOsVolume, OsVolume, OsVolumeChange, Portal, SessionSummary, SizeSpec, StatelessServer, VolumeStorage};
+pub use volume::{
+    DependentServer, NewOsVolume, OsVolume, OsVolumeChange, Portal, SessionSummary, SizeSpec,
+    StatelessServer, VolumeStorage,
+};
 
 /// Path of the collection of golden images.
 pub const GOLDEN_IMAGES: &str = "/rest/golden-images";

@@ -12,7 +12,8 @@ use config::{Size, UnitError};
 
 use artifacts::{BundleCommand, PlanCommand};
 use placement::{
-    EnclosureCommand, EnclosureGroupCommand, HardwareCommand, HardwareTypeCommand, ProfileCommand, TaskCommand,
+    EnclosureCommand, EnclosureGroupCommand, HardwareCommand, HardwareTypeCommand, ProfileCommand,
+    TaskCommand,
 };
 
 use crate::user_args::UserCommand;
