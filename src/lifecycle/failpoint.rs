@@ -3,7 +3,7 @@
 //! Built with `--features failpoints`, `OSVOLD_FAILPOINT=<step>[:n]` makes osvold abort when it passes the step for the
 //! n-th time. Without the feature nothing of it is there.
 
-/// The steps, in the order in which an operation passes them.
+/// The steps, in the order in which an operation passes them. Recovery passes those of what it undoes or carries on.
 pub const STEPS: &[&str] = &[
     "begin",
     "begun",

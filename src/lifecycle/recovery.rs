@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use super::access;
 use super::journal::Journal;
 use super::service::Lifecycle;
+use super::{access, failpoint};
 use crate::catalog::os_volumes::{self, OsVolume};
 use crate::catalog::tasks::{TaskRecord, TaskState};
 use crate::catalog::{self, holds, profiles, tasks};
@@ -55,12 +55,15 @@ impl Lifecycle {
         let happened = match journal.map(Journal::parse) {
             None => false,
             Some(Some(Journal::Begun { volume })) => {
+                failpoint::pass("begun");
                 if let Some(name) = volume.filter(|name| os_volumes::number_of(name).is_some()) {
                     self.remove_by_name(&name)?;
                 }
+                failpoint::pass("created");
                 false
             }
             Some(Some(Journal::Committed)) => {
+                failpoint::pass("committed");
                 self.dispose_all()?;
                 true
             }
@@ -87,6 +90,7 @@ impl Lifecycle {
             tasks::set_journal(tx, task.id, None)?;
             holds::release(tx, &task.id.to_string())
         })?;
+        failpoint::pass("finished");
         Ok(())
     }
 
@@ -106,7 +110,9 @@ impl Lifecycle {
             self.remove_from_store(volume.id)?;
             self.names.went(&volume.name);
             self.catalog.write(|tx| os_volumes::forget(tx, volume.id))?;
+            failpoint::pass("disposed-one");
         }
+        failpoint::pass("disposed");
         Ok(())
     }
 
