@@ -34,6 +34,9 @@ pub enum TitleError {
     /// `.` and `..` are directories where names become those of files.
     #[error("the name {0:?} cannot be one of a file")]
     Dots(String),
+    /// A command line would take it for an option.
+    #[error("the name {0:?} begins with '-', as options of a command do")]
+    Dash(String),
     /// Could be mistaken for an id.
     #[error("the name {0:?} looks like an id")]
     LooksLikeId(String),
@@ -54,6 +57,9 @@ impl Title {
         }
         if matches!(text, "." | "..") {
             return Err(TitleError::Dots(text.to_owned()));
+        }
+        if text.starts_with('-') {
+            return Err(TitleError::Dash(text.to_owned()));
         }
         if looks_like_id(text) {
             return Err(TitleError::LooksLikeId(text.to_owned()));
@@ -116,6 +122,7 @@ mod tests {
     #[test]
     fn what_is_no_name_says_why() {
         assert_eq!(Title::parse(" "), Err(TitleError::Empty));
+        assert_eq!(Title::parse("-a"), Err(TitleError::Dash("-a".into())));
         assert_eq!(Title::parse(&"x".repeat(256)), Err(TitleError::TooLong(256)));
         for (name, character) in [("a/b", '/'), ("a\\b", '\\'), ("a\nb", '\n'), ("a\0b", '\0')] {
             assert_eq!(Title::parse(name), Err(TitleError::BadCharacter { name: name.into(), character }));

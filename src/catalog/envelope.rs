@@ -105,6 +105,7 @@ pub fn check_name(name: &str) -> Result<&str> {
         _ if name.chars().any(|c| c.is_control() || c == '/' || c == '\\') => {
             refuse("a name must not have control characters, '/' or '\\'")
         }
+        _ if name.starts_with('-') => refuse("a name must not begin with '-', as options of a command do"),
         _ if Uuid::try_parse(name).is_ok() => refuse("a name must not look like an id"),
         _ => Ok(name),
     }
@@ -159,7 +160,7 @@ mod tests {
         for good in ["web01", "Deployment Test (UEFI)", "Ä"] {
             assert_eq!(check_name(good).unwrap(), good);
         }
-        for bad in ["", " a", "a\n", "a/b", "\u{0}", "936da01f-9abd-4d9d-80c7-02af85c822a8", &"x".repeat(256)]
+        for bad in ["", " a", "-a", "a\n", "a/b", "\u{0}", "936da01f-9abd-4d9d-80c7-02af85c822a8", &"x".repeat(256)]
         {
             assert!(check_name(bad).is_err(), "{bad:?}");
         }
