@@ -68,6 +68,9 @@ pub struct Capacity {
     /// Data that only snapshots hold: what comes back when all of them are removed.
     #[serde(default)]
     pub snapshots_bytes: u64,
+    /// The catalog with its copy, and artifact bundles.
+    #[serde(default)]
+    pub catalog_bytes: u64,
     /// How full it is.
     #[serde(default)]
     pub level: SpaceLevel,

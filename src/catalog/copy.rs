@@ -1,6 +1,7 @@
-//! A copy of the catalog beside it, for the day when the catalog itself cannot be read.
+//! A copy of the catalog beside it, for the day when the catalog itself cannot be read; and what all of it takes.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::{Catalog, Error, Result, open};
@@ -36,6 +37,27 @@ impl Catalog {
             .and_then(|directory| directory.sync_all())
             .map_err(failed("cannot sync the catalog's directory"))
     }
+}
+
+impl Catalog {
+    /// Bytes on disk of everything in its directory: the database, its log, its copies, artifact bundles.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        disk_bytes(self.directory())
+    }
+}
+
+/// What comes and goes meanwhile counts or does not.
+fn disk_bytes(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let bytes = entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        match metadata.is_dir() {
+            true => Some(disk_bytes(&entry.path())),
+            false => Some(metadata.blocks() * 512),
+        }
+    });
+    bytes.sum()
 }
 
 fn remove_if_there(file: &Path) -> Result<()> {

@@ -83,8 +83,10 @@ pub(super) async fn version() -> Response {
 }
 
 pub(super) async fn status(State(control): State<Arc<Control>>) -> Answer {
-    let (images, volumes, usage) =
-        control.blocking(|store| (store.images(), store.volumes(), store.usage())).await?;
+    let catalog = control.catalog.clone();
+    let (images, volumes, usage, catalog_bytes) = control
+        .blocking(move |store| (store.images(), store.volumes(), store.usage(), catalog.disk_bytes()))
+        .await?;
     let images = images.map_err(|error| refusals::of_store(&error))?;
     let usage = usage.map_err(|error| refusals::of_store(&error))?;
     let scrub = control.ask_scrub(Scrubber::status).await?;
@@ -123,6 +125,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Answer {
             images_bytes: usage.images_bytes,
             volumes_bytes: usage.volumes_bytes,
             snapshots_bytes: usage.snapshots_bytes,
+            catalog_bytes,
             level: resources::space_level(level),
         },
         portals: resources::portals(control.exports.as_ref()),

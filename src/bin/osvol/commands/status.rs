@@ -62,10 +62,11 @@ fn allocated(status: &DaemonStatus) -> String {
     let size = Size::from_bytes;
     let capacity = &status.capacity;
     format!(
-        "{}: images {}, volumes {}, snapshots {}",
+        "{}: images {}, volumes {}, snapshots {}; the catalog and bundles {}",
         size(status.allocated_bytes),
         size(capacity.images_bytes),
         size(capacity.volumes_bytes),
-        size(capacity.snapshots_bytes)
+        size(capacity.snapshots_bytes),
+        size(capacity.catalog_bytes)
     )
 }
