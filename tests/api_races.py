@@ -53,6 +53,8 @@ def at_once(bodies, seconds=REQUEST_SECONDS * 2):
 
 def conflict(error):
     """Whether a result is a refusal because of somebody else."""
+    if isinstance(error, TaskFailed):
+        return any(fault["errorCode"] in ("IN_USE", "BUSY", "STALE") for fault in error.task.get("taskErrors", []))
     return isinstance(error, Refused) and error.status in (409, 412)
 
 
@@ -135,7 +137,8 @@ class Races:
                     self.estate.delete(profile, query)
                     gone = True
                     done += 1
-                except Refused as error:
+                except (Refused, TaskFailed) as error:
+                    # The login came before the request, or after the task had begun.
                     expect(conflict(error) and number % 2, error)
                     gone = False
                     refused += 1
