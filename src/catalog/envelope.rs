@@ -160,7 +160,8 @@ mod tests {
         for good in ["web01", "Deployment Test (UEFI)", "Ä"] {
             assert_eq!(check_name(good).unwrap(), good);
         }
-        for bad in ["", " a", "-a", "a\n", "a/b", "\u{0}", "936da01f-9abd-4d9d-80c7-02af85c822a8", &"x".repeat(256)]
+        for bad in
+            ["", " a", "-a", "a\n", "a/b", "\u{0}", "936da01f-9abd-4d9d-80c7-02af85c822a8", &"x".repeat(256)]
         {
             assert!(check_name(bad).is_err(), "{bad:?}");
         }

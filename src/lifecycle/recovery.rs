@@ -65,6 +65,7 @@ impl Lifecycle {
             Some(Some(Journal::Committed)) => {
                 failpoint::pass("committed");
                 self.dispose_all()?;
+                failpoint::pass("disposed");
                 true
             }
             Some(None) => {
@@ -112,7 +113,6 @@ impl Lifecycle {
             self.catalog.write(|tx| os_volumes::forget(tx, volume.id))?;
             failpoint::pass("disposed-one");
         }
-        failpoint::pass("disposed");
         Ok(())
     }
 
