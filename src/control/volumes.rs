@@ -241,7 +241,8 @@ pub(super) async fn create(
     control.names.settle(name, info.id);
     control.exports.publish(&info);
     tracing::info!(volume = name, id = %info.id, bytes = info.size_bytes, "volume created");
-    let volume = control.claimed_resource(info).await?;
+    // No profile's, by its name: the catalog has nothing to say of it.
+    let volume = Claim::Direct.tell(control.volume_resource(info));
     let location = [(header::LOCATION, volume.uri.clone())];
     Ok((location, json(StatusCode::CREATED, &volume)).into_response())
 }
