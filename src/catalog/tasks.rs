@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Changed, Error, Kind, Result, Tx, bad_column, json, uuid};
 
 /// Finished tasks that are remembered.
-const KEPT_MAX: u32 = 2_000;
+const KEPT_MAX: u32 = 1_000;
 
 /// State of a task, in OneView's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
