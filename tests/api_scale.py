@@ -102,7 +102,7 @@ class Scale:
     def clone(self):
         """The same with all the others there. A machine whose disk is busy is slow at both."""
         took = self.clones("direct")
-        limit = max(CLONE_SECONDS, 2 * statistics.median(self.alone))
+        limit = max(CLONE_SECONDS, 4 * statistics.median(self.alone))
         expect(statistics.median(took) <= limit, milliseconds(took))
         return milliseconds(took)
 
@@ -137,7 +137,7 @@ def main():
         cases.case("clones, with nothing else there", scale.clone_alone)
         cases.case("profiles with volumes are made", scale.fill)
         cases.case("a page of a list takes at most 50 ms", scale.lists)
-        cases.case("a clone takes at most 2 ms in the median, or twice what it took alone", scale.clone)
+        cases.case("a clone takes at most 2 ms in the median, or four times what it took alone", scale.clone)
         cases.case("it starts within 2 s", scale.start)
         cases.case("it starts within 2 s after a kill", scale.killed)
 
