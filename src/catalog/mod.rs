@@ -182,7 +182,15 @@ impl Catalog {
         let tx = Tx { transaction, now_ms: now_ms(), changes: RefCell::default() };
         let value = write(&tx)?;
         let Tx { transaction, changes, .. } = tx;
-        transaction.commit()?;
+        if let Err(error) = transaction.commit() {
+            // Whether it is on disk nobody knows before the file is opened anew: until then nothing builds on it.
+            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure) {
+                self.mark_damaged(format!(
+                    "a write to it failed ({error}); look at the disk, and start osvold again"
+                ));
+            }
+            return Err(error.into());
+        }
         for change in changes.into_inner() {
             // Nobody may be listening.
             let _ = self.changes.send(change);

@@ -29,6 +29,11 @@ impl Lifecycle {
         let done = self.until_committed(&mut work).await;
         match done {
             Ok(doomed) => self.carry_on(work, doomed).await,
+            // The catalog cannot say what has happened, nor take down that it has not: the next start reads the journal
+            // and knows. Until then both volumes stay, and neither is written to.
+            Err(refusal) if !self.catalog.damage().is_empty() => {
+                tracing::error!(%refusal, task = %work.task.id(), "an operation waits for the next start");
+            }
             Err(refusal) => self.undo(work, refusal).await,
         }
     }

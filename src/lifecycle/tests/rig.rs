@@ -26,6 +26,8 @@ pub(super) struct Remembered {
     pub(super) open: Mutex<BTreeMap<VolumeId, Vec<String>>>,
     pub(super) logged_in: Mutex<HashMap<VolumeId, String>>,
     pub(super) logins: Mutex<HashMap<VolumeId, u64>>,
+    /// Fails from the next withdrawal on.
+    pub(super) fails: Mutex<Option<Arc<Catalog>>>,
 }
 
 impl Exports for Remembered {
@@ -71,6 +73,9 @@ impl Exports for Remembered {
         force: bool,
     ) -> Pin<Box<dyn Future<Output = Withdrawal> + Send + '_>> {
         Box::pin(async move {
+            if let Some(catalog) = self.fails.lock().take() {
+                catalog.mark_damaged("a write to it failed");
+            }
             let sessions = self.sessions(volume);
             if !force && !sessions.is_empty() {
                 return Withdrawal::InUse(sessions);

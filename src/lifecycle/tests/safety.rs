@@ -167,3 +167,23 @@ async fn a_row_that_points_to_somebody_elses_volume_is_told_and_not_obeyed() {
     assert_eq!(refused.error_code, Code::Corrupt);
     rig.store.volume_info(direct.id).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_whose_commit_is_in_doubt_takes_nothing_away_and_waits_for_the_next_start() {
+    let rig = Rig::new();
+    rig.create(Some("a1")).await;
+    *rig.exports.fails.lock() = Some(rig.catalog.clone());
+    let force = Consent { force: true, ..Consent::default() };
+    rig.ask(rig.change(Some("b1")), force).await.unwrap();
+    let names: Vec<_> = rig.store.volumes().into_iter().map(|volume| volume.name).collect();
+    assert_eq!(names.len(), 2, "the old volume and the new one are both there: {names:?}");
+    assert!(rig.exports.open.lock().is_empty(), "and nobody writes to either");
+    // The next start reads the journal.
+    let catalog = crate::catalog::Catalog::open(rig.catalog.directory()).unwrap();
+    let unfinished = catalog.read(tasks::unfinished).unwrap();
+    assert!(
+        unfinished
+            .iter()
+            .any(|(_, journal)| journal.as_ref().is_some_and(|text| text.contains("OSVolume-2")))
+    );
+}
