@@ -3,6 +3,8 @@ mod bundles;
 pub mod catalog;
 pub mod control;
 pub mod daemon;
+pub mod deploy;
+pub mod door;
 pub mod exports;
 pub mod images;
 pub mod lifecycle;

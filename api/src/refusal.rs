@@ -38,6 +38,8 @@ pub enum Code {
     BadImage,
     /// The uploaded artifact bundle is damaged, or is not one.
     BadBundle,
+    /// A plan script failed.
+    ScriptFailed,
     /// A program that the daemon needs is not installed.
     MissingTool,
     /// The store's file system is full.
@@ -68,7 +70,7 @@ impl Code {
             Self::NameExists | Self::InUse | Self::ReadOnly | Self::Busy | Self::ConfirmationRequired => 409,
             Self::Stale => 412,
             Self::TooLarge => 413,
-            Self::BadImage | Self::BadBundle => 422,
+            Self::BadImage | Self::BadBundle | Self::ScriptFailed => 422,
             Self::TooMany => 429,
             Self::Internal | Self::Corrupt | Self::Unknown => 500,
             Self::MissingTool => 501,

@@ -95,6 +95,27 @@ pub const KEYS: &[Key] = &[
         about: "How many images may be added at a time, and how many disks exported",
     },
     Key {
+        path: "plans.guestfish",
+        default: "\"guestfish\"",
+        about: "Program that runs plan scripts (Debian: guestfish), in a sandbox",
+    },
+    Key {
+        path: "plans.bwrap",
+        default: "\"bwrap\"",
+        about: "Program that makes the sandbox (Debian: bubblewrap); nothing is ever run without it",
+    },
+    Key {
+        path: "plans.appliance",
+        default: "\"/var/lib/osvol-appliance\"",
+        about: "Directory of the fixed appliance that guestfish boots; `osvol appliance build` makes it",
+    },
+    Key {
+        path: "plans.concurrent_max",
+        default: "0",
+        about: "How many jobs of plan scripts run at a time; 0 for as many as there are processors",
+    },
+    Key { path: "plans.time_max", default: "\"10min\"", about: "Longest time of one job of plan scripts" },
+    Key {
         path: "scrub.automatic",
         default: "true",
         about: "Whether passes of the scrub begin by themselves; `osvol scrub start` works either way",

@@ -37,6 +37,8 @@ pub struct Config {
     pub boot: Boot,
     /// Adding golden images.
     pub images: Images,
+    /// Running plan scripts.
+    pub plans: Plans,
     /// Reading everything now and then, to find what has rotted.
     pub scrub: Scrub,
     /// What is logged.
@@ -124,6 +126,22 @@ pub struct Images {
     pub concurrent_max: usize,
 }
 
+/// `[plans]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Plans {
+    /// The `guestfish` program, by name or path.
+    pub guestfish: PathBuf,
+    /// The `bwrap` program, by name or path.
+    pub bwrap: PathBuf,
+    /// Directory of the fixed appliance that guestfish boots; `osvol appliance build` makes it.
+    pub appliance: PathBuf,
+    /// Jobs at a time; 0 for as many as there are processors.
+    pub concurrent_max: usize,
+    /// Longest time of a job.
+    pub time_max: Duration,
+}
+
 /// `[scrub]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -182,6 +200,18 @@ impl Default for Images {
     }
 }
 
+impl Default for Plans {
+    fn default() -> Self {
+        Self {
+            guestfish: "guestfish".into(),
+            bwrap: "bwrap".into(),
+            appliance: "/var/lib/osvol-appliance".into(),
+            concurrent_max: 0,
+            time_max: Duration::from_secs(600),
+        }
+    }
+}
+
 impl Default for Scrub {
     fn default() -> Self {
         Self {
@@ -225,18 +255,27 @@ impl Config {
         portals("iscsi.portals", &self.iscsi.portals)?;
         advertised("iscsi.advertise", &self.iscsi.advertise)?;
         name_prefix("iscsi.name_prefix", &self.iscsi.name_prefix)?;
-        if self.images.qemu_img.as_os_str().is_empty() {
-            return Err(("images.qemu_img", "the program's name is empty".to_owned()));
-        }
+        program("images.qemu_img", &self.images.qemu_img)?;
         at_least_one("images.convert_time_max", self.images.convert_time_max.as_std().as_secs(), "1s")?;
         at_least_one("images.size_max", self.images.size_max.bytes(), "a size above zero")?;
         at_least_one("images.concurrent_max", self.images.concurrent_max as u64, "1 or more")?;
+        program("plans.guestfish", &self.plans.guestfish)?;
+        program("plans.bwrap", &self.plans.bwrap)?;
+        absolute("plans.appliance", &self.plans.appliance)?;
+        at_least_one("plans.time_max", self.plans.time_max.as_std().as_secs(), "1s or longer")?;
         at_least_one("scrub.pace", self.scrub.pace.bytes(), "a size above zero, read in a second")?;
         at_least_one("scrub.interval", self.scrub.interval.as_std().as_secs(), "1s or longer")
     }
 }
 
 type Checked = Result<(), (&'static str, String)>;
+
+fn program(key: &'static str, program: &Path) -> Checked {
+    match program.as_os_str().is_empty() {
+        true => Err((key, "the program's name is empty".to_owned())),
+        false => Ok(()),
+    }
+}
 
 fn absolute(key: &'static str, path: &Path) -> Checked {
     match path.is_absolute() {

@@ -9,8 +9,6 @@ use api::{AttributeType, CustomAttribute};
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Deserializer};
 
-use super::placeholders;
-
 /// The attribute that says how large a volume without a golden image is, in MiB.
 pub const VOLUME_SIZE: &str = "VolumeSize";
 /// Bytes of a MiB.
@@ -128,7 +126,7 @@ pub fn check_definition(attribute: &CustomAttribute) -> Result<(), String> {
 
 /// A name that scripts can use.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
-    match placeholders::is_name(name) && !name.starts_with('_') {
+    match script::placeholder::is_name(name) && !name.starts_with('_') {
         true => Ok(()),
         false => Err(format!(
             "{name:?} cannot be the name of an attribute: letters, digits, '_' and '-', the first a letter or a digit"

@@ -1,12 +1,7 @@
-//! Custom attributes as plan scripts write them: `@Name@`, `@Name:default@`, `@NIC1.ipaddress@`.
-//!
-//! What stands behind the colon is a default, not a type. Names that begin with `_` are the system's own
-//! (`@_Initiator1.mac@`), and nobody gives them a value.
+//! The custom attributes that a script uses, by the placeholders in it.
 
 use api::{AttributeType, CustomAttribute, PlanType};
-
-/// Longest name of an attribute.
-pub const NAME_BYTES_MAX: usize = 128;
+use script::placeholder;
 
 /// An attribute that a script uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,55 +25,18 @@ pub fn of_script(kind: PlanType, content: &str) -> Vec<Placeholder> {
 
 fn of_text(content: &str) -> Vec<Placeholder> {
     let mut found: Vec<Placeholder> = Vec::new();
-    for line in content.lines() {
-        let mut rest = line;
-        while let Some(at) = rest.find('@') {
-            rest = &rest[at + 1..];
-            let Some((placeholder, after)) = placeholder(rest) else { continue };
-            rest = after;
-            if placeholder.name.starts_with('_') {
-                continue;
+    let all = content.lines().flat_map(placeholder::of_line);
+    for one in all.filter(|one| !one.name.starts_with('_')) {
+        let (has_members, default) = (one.member.is_some(), one.default.map(str::to_owned));
+        match found.iter_mut().find(|known| known.name == one.name) {
+            Some(known) => {
+                known.has_members |= has_members;
+                known.default = known.default.take().or(default);
             }
-            match found.iter_mut().find(|known| known.name == placeholder.name) {
-                Some(known) => {
-                    known.has_members |= placeholder.has_members;
-                    known.default = known.default.take().or(placeholder.default);
-                }
-                None => found.push(placeholder),
-            }
+            None => found.push(Placeholder { name: one.name.to_owned(), has_members, default }),
         }
     }
     found
-}
-
-/// One placeholder behind its first `@`, and what follows its last.
-fn placeholder(text: &str) -> Option<(Placeholder, &str)> {
-    let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let end = text.find(|c: char| !in_name(c))?;
-    let (full, rest) = text.split_at(end);
-    let (name, member) = match full.split_once('.') {
-        Some((name, member)) => (name, Some(member)),
-        None => (full, None),
-    };
-    if !is_name(name) || member.is_some_and(|member| !member.chars().all(|c| c.is_ascii_alphanumeric())) {
-        return None;
-    }
-    let (default, rest) = match rest.strip_prefix('@') {
-        Some(rest) => (None, rest),
-        None => {
-            let (default, rest) = rest.strip_prefix(':')?.split_once('@')?;
-            (Some(default.to_owned()), rest)
-        }
-    };
-    Some((Placeholder { name: name.to_owned(), has_members: member.is_some(), default }, rest))
-}
-
-/// Whether a text can be the name of an attribute.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    let rest = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    begins && rest && text.len() <= NAME_BYTES_MAX
 }
 
 impl Placeholder {
@@ -131,15 +89,6 @@ mod tests {
         let found = of_script(PlanType::Deploy, script);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].attribute().kind, AttributeType::Nic);
-    }
-
-    #[test]
-    fn what_only_looks_like_one_is_none() {
-        for script in
-            ["mail root@example.com now", "getty@tty1.service getty@tty2.service", "@@", "@a b@", "@x:\ny@"]
-        {
-            assert_eq!(found(script), [], "{script:?}");
-        }
     }
 
     #[test]
