@@ -16,30 +16,10 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mkdir -p "$cache"
 say() { echo "guest-initrd: $*" >&2; }
 
-newest_kernel() { # ROOT: the newest release under it with a readable image and iscsi_tcp
-  local release
-  for release in $(find "$1/lib/modules" -mindepth 1 -maxdepth 1 -printf '%f\n' 2>/dev/null | sort -Vr); do
-    [ -r "$1/boot/vmlinuz-$release" ] && [ -e "$1/lib/modules/$release/kernel/drivers/scsi/iscsi_tcp.ko" ] \
-      && { echo "$release"; return 0; }
-  done
-  return 1
-}
-download_kernel() {
-  local package scratch
-  package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-/ {print $2; exit}')
-  [ -n "$package" ] || { say "apt knows no linux-image-cloud-amd64: run apt-get update"; exit 1; }
-  scratch=$(mktemp -d "$cache/.kernel.XXXXXX")
-  (cd "$scratch" && apt-get -q download "$package" >&2 && dpkg -x ./*.deb root)
-  rm -rf "$cache/kernel"; mv "$scratch/root" "$cache/kernel"; rm -rf "$scratch"
-  [ -d "$cache/kernel/lib" ] || ln -s usr/lib "$cache/kernel/lib"
-  depmod -b "$cache/kernel" "$(newest_kernel "$cache/kernel")"
-}
-
-root=
-if ! kernel=$(newest_kernel ""); then
-  root=$cache/kernel
-  kernel=$(newest_kernel "$root") || { say "downloading a kernel"; download_kernel; kernel=$(newest_kernel "$root"); }
-fi
+# shellcheck source=tests/rig/lib/kernel.sh
+. "$here/lib/kernel.sh"
+root='' kernel=''
+find_kernel "$cache"
 
 modules="virtio_pci virtio_net virtio_rng virtio_blk scsi_mod sd_mod sg iscsi_tcp libiscsi libiscsi_tcp
   scsi_transport_iscsi crc32c_generic crc32c-intel libcrc32c ext4 dm-mod dm-multipath dm-round-robin"

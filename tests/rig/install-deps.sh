@@ -1,11 +1,11 @@
 #!/bin/bash
 # Installs the Debian 12 packages that building, running and testing osvol need.
 #
-#   install-deps.sh [build] [run] [test]       default: all three
+#   install-deps.sh [build] [run] [test] [plans]       default: all; test brings plans
 #
 # Quick and silent when everything is there. Installs as root or through sudo.
 # No service is started by the packages (tgt would take port 3260), now or at the
-# next boot, and no kernel is installed (guest-initrd.sh unpacks one).
+# next boot, and no kernel is installed (lib/kernel.sh unpacks one).
 #
 # QEMU: where qemu-utils already comes from bookworm-backports, bookworm's own
 # qemu-system-x86 cannot stand beside it (qemu-utils Breaks qemu-system-common
@@ -20,14 +20,19 @@ run="qemu-utils qemu-system-x86 qemu-block-extra ipxe-qemu ovmf dnsmasq-base ipr
 test="busybox-static kmod cpio open-iscsi sg3-utils lsscsi libiscsi-bin tgt
       dmsetup gzip bzip2 xz-utils zstd zip shellcheck strace python3-venv"
 
+# For plan scripts; guestfish's appliance is made by guestfs-appliance.sh.
+plans="guestfish libguestfs0 libguestfs-xfs libguestfs-tools supermin qemu-system-x86 qemu-utils bubblewrap gawk
+       mtools gdisk nbdkit libnbd-bin"
+
 packages=
 [ $# -gt 0 ] || set -- build run test
 for group in "$@"; do
   case $group in
     build) packages+=" $build" ;;
     run) packages+=" $run" ;;
-    test) packages+=" $test" ;;
-    *) echo "install-deps: groups are build, run, test" >&2; exit 2 ;;
+    test) packages+=" $test $plans" ;;
+    plans) packages+=" $plans" ;;
+    *) echo "install-deps: groups are build, run, test, plans" >&2; exit 2 ;;
   esac
 done
 
