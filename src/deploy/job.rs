@@ -77,6 +77,14 @@ pub struct Ended {
     pub output: String,
 }
 
+impl Ended {
+    /// An engine that did not get as far as the first step.
+    #[must_use]
+    pub fn stopped(stop: Stop) -> Self {
+        Self { outcome: Err(stop), steps: Vec::new(), output: String::new() }
+    }
+}
+
 /// Where and why an engine stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stop {
@@ -86,7 +94,7 @@ pub struct Stop {
     pub line: Option<usize>,
     /// The message, in one line if possible.
     pub message: String,
-    /// The engine itself failed, or a limit was reached: the script is not to blame.
+    /// Whether the script is to blame ([`api::Code::ScriptFailed`]), a limit, or the engine.
     pub code: api::Code,
 }
 

@@ -8,8 +8,12 @@
 //! A job has succeeded only if guestfish ended with 0, the door saw no error, a flush followed the last write, and the
 //! client disconnected cleanly. Otherwise whoever asked throws the volume away.
 
+mod builtin;
+mod guestfish;
 mod job;
+mod log;
 mod service;
 
+pub use guestfish::Guestfish;
 pub use job::{Ended, Engine, Event, Failure, Job, Report, StepTime, Stop, Told};
-pub use service::Deployer;
+pub use service::{Deployer, Personalize};

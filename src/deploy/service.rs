@@ -1,46 +1,245 @@
 //! Which engine runs a job, and whether it has succeeded.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use api::Refusal;
-use cow::Store;
+use anyhow::Context;
+use api::{Code, Refusal};
+use cow::{Store, Volume, VolumeId};
 use script::Expanded;
+use tokio::sync::Semaphore;
 
-use super::job::{Failure, Job, Report, Told};
+use super::guestfish::Guestfish;
+use super::job::{Ended, Engine, Event, Failure, Job, Report, Stop, Told};
+use super::{builtin, log};
+use crate::door::{Door, DoorSettings};
+
+/// Tries to close a volume that a door's last command still holds for a moment.
+const CLOSE_TRIES: u32 = 100;
+const CLOSE_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// Runs jobs.
+pub trait Personalize: Send + Sync + 'static {
+    /// Whether such scripts can be run here at all, as far as that can be said without a volume.
+    ///
+    /// # Errors
+    /// What is missing, and how to get it.
+    fn check(&self, script: &Expanded) -> Result<(), Refusal>;
+
+    /// Runs a job. Dropped, it ends whatever it has begun.
+    ///
+    /// # Errors
+    /// Step, script, line and message.
+    fn run<'a>(
+        &'a self,
+        job: Job,
+        told: &'a Told,
+    ) -> Pin<Box<dyn Future<Output = Result<Report, Failure>> + Send + 'a>>;
+}
 
 /// Runs plan scripts.
 pub struct Deployer {
     store: Arc<Store>,
-    settings: config::Plans,
+    guestfish: Arc<Guestfish>,
+    /// Jobs at a time.
+    slots: Semaphore,
+    time_max: Duration,
     /// Directory of the jobs' sockets.
     directory: PathBuf,
 }
 
 impl Deployer {
-    /// Ready to run jobs, whose sockets are made in `directory`.
+    /// Ready to run jobs, whose sockets are made in `directory`. What an earlier run has left there goes.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// When the directory cannot be made anew.
     pub fn new(store: Arc<Store>, settings: &config::Plans, directory: &Path) -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self { store, settings: settings.clone(), directory: directory.to_owned() }))
+        make_anew(directory)?;
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let slots = if settings.concurrent_max == 0 { processors } else { settings.concurrent_max };
+        Ok(Arc::new(Self {
+            store,
+            guestfish: Guestfish::new(settings),
+            slots: Semaphore::new(slots.min(Semaphore::MAX_PERMITS)),
+            time_max: settings.time_max.as_std(),
+            directory: directory.to_owned(),
+        }))
     }
 
-    /// Whether such scripts can be run here at all, as far as that can be said without a volume.
-    ///
-    /// # Errors
-    /// What is missing, and how to get it.
-    pub fn check(&self, script: &Expanded) -> Result<(), Refusal> {
-        let _ = (script, &self.settings, &self.store, &self.directory);
-        Ok(())
+    /// The engine that needs other programs.
+    #[must_use]
+    pub fn guestfish(&self) -> &Arc<Guestfish> {
+        &self.guestfish
     }
 
-    /// Runs a job.
-    ///
-    /// # Errors
-    /// Step, script, line and message.
-    pub async fn run(&self, job: Job, told: &Told) -> Result<Report, Failure> {
-        let _ = (job, told);
-        Err(Failure { refusal: Refusal::new(api::Code::MissingTool, "not there yet"), log: String::new() })
+    async fn run_job(&self, job: Job, told: &Told) -> Result<Report, Failure> {
+        if job.script.is_empty() && !job.squeeze {
+            let (steps, took, log) = (Vec::new(), Duration::ZERO, String::new());
+            return Ok(Report { engine: Engine::None, steps, took, log });
+        }
+        told(Event::Queued);
+        let Ok(_slot) = self.slots.acquire().await else {
+            return Err(plain(Refusal::new(Code::Stopping, "osvold is stopping")));
+        };
+        let began = Instant::now();
+        let volume = self.open(job.volume).await.map_err(plain)?;
+        let engine = self.engine(&job, &volume).await.map_err(plain)?;
+        told(Event::Begins(engine));
+        let ended = match engine {
+            Engine::Builtin => self.run_builtin(&job, volume.clone(), told).await,
+            Engine::Guestfish | Engine::None => self.run_guestfish(&job, volume.clone(), told).await,
+        };
+        drop(volume);
+        let closed = self.close(job.volume).await;
+        let ended = match closed {
+            Ok(()) => ended,
+            Err(refusal) => Ended { outcome: ended.outcome.and(Err(stop(&refusal))), ..ended },
+        };
+        let took = began.elapsed();
+        let log = log::text(&job.script, engine, &ended, took);
+        match ended.outcome {
+            Ok(()) => Ok(Report { engine, steps: ended.steps, took, log }),
+            Err(stop) => Err(Failure { refusal: log::refusal(&job.script, &stop), log }),
+        }
     }
+
+    /// The built-in engine for scripts that fit it, guestfish for all others.
+    async fn engine(&self, job: &Job, volume: &Arc<Volume>) -> Result<Engine, Refusal> {
+        let (script, disk) = (job.script.clone(), volume.clone());
+        let fits = !job.squeeze && blocking(move || builtin::fits(&script, &*disk)).await?;
+        if fits {
+            return Ok(Engine::Builtin);
+        }
+        self.guestfish.readiness().refusal().map_or(Ok(Engine::Guestfish), Err)
+    }
+
+    async fn run_builtin(&self, job: &Job, volume: Arc<Volume>, told: &Told) -> Ended {
+        let (script, deadline) = (job.script.clone(), Instant::now() + self.time_max);
+        let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+        let running = blocking(move || {
+            let told = move |event| drop(sender.send(event));
+            builtin::run(&script, volume, deadline, &told)
+        });
+        let mut running = std::pin::pin!(running);
+        let ended = loop {
+            tokio::select! {
+                biased;
+                Some(event) = events.recv() => told(event),
+                ended = &mut running => break ended,
+            }
+        };
+        while let Ok(event) = events.try_recv() {
+            told(event);
+        }
+        ended.unwrap_or_else(|refusal| Ended::stopped(stop(&refusal)))
+    }
+
+    async fn run_guestfish(&self, job: &Job, volume: Arc<Volume>, told: &Told) -> Ended {
+        let directory = JobDirectory(self.directory.join(&job.id));
+        if let Err(error) = make_private(&directory.0) {
+            return Ended::stopped(internal("make the job's directory", &error));
+        }
+        let settings = DoorSettings { read_only: false, clients_max: 1 };
+        let door = match Door::open(&directory.0.join("disk.sock"), volume, settings) {
+            Ok(door) => door,
+            Err(error) => return Ended::stopped(internal("open a door to the volume", &error)),
+        };
+        let mut ended = self.guestfish.run(&job.script, door.path(), job.squeeze, told).await;
+        let verdict = door.close().await;
+        // guestfish ends with 0 although its writes were refused: the door knows better.
+        if let (Ok(()), Err(why)) = (&ended.outcome, verdict.sound()) {
+            ended.outcome = Err(Stop {
+                step: None,
+                line: None,
+                message: format!(
+                    "the scripts ended, but what they wrote is not known to be on the volume: {why}"
+                ),
+                code: Code::Internal,
+            });
+        }
+        ended
+    }
+
+    async fn open(&self, id: VolumeId) -> Result<Arc<Volume>, Refusal> {
+        let store = self.store.clone();
+        let opened = blocking(move || store.open_volume(id)).await?;
+        opened.map_err(|error| crate::control::refusals::of_store(&error))
+    }
+
+    /// Writes the volume down: whoever opens it next reads it anew.
+    async fn close(&self, id: VolumeId) -> Result<(), Refusal> {
+        for _ in 0..CLOSE_TRIES {
+            let store = self.store.clone();
+            match blocking(move || store.close_volume(id)).await? {
+                Err(error) if error.kind() == cow::Kind::InUse => tokio::time::sleep(CLOSE_AGAIN_AFTER).await,
+                closed => return closed.map_err(|error| crate::control::refusals::of_store(&error)),
+            }
+        }
+        Err(Refusal::new(Code::Internal, "the volume is still in use after its scripts have ended"))
+    }
+}
+
+impl Personalize for Deployer {
+    fn check(&self, script: &Expanded) -> Result<(), Refusal> {
+        match script.is_empty() || builtin::may_fit(script) {
+            true => Ok(()),
+            false => self.guestfish.readiness().refusal().map_or(Ok(()), Err),
+        }
+    }
+
+    fn run<'a>(
+        &'a self,
+        job: Job,
+        told: &'a Told,
+    ) -> Pin<Box<dyn Future<Output = Result<Report, Failure>> + Send + 'a>> {
+        Box::pin(self.run_job(job, told))
+    }
+}
+
+/// A job's directory. It goes with the job.
+struct JobDirectory(PathBuf);
+
+impl Drop for JobDirectory {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(directory = %self.0.display(), %error, "a job's directory is left");
+        }
+    }
+}
+
+fn make_anew(directory: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot clear the directory {}", directory.display()));
+        }
+        _ => {}
+    }
+    make_private(directory).with_context(|| format!("cannot make the directory {}", directory.display()))
+}
+
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    let done = tokio::task::spawn_blocking(act).await;
+    done.map_err(|error| crate::control::refusals::internal("plan scripts", &error))
+}
+
+fn plain(refusal: Refusal) -> Failure {
+    Failure { log: format!("{refusal}\n"), refusal }
+}
+
+fn stop(refusal: &Refusal) -> Stop {
+    Stop { step: None, line: None, message: refusal.to_string(), code: refusal.error_code }
+}
+
+fn internal(what: &str, error: &std::io::Error) -> Stop {
+    Stop { step: None, line: None, message: format!("cannot {what}: {error}"), code: Code::Internal }
 }
