@@ -66,6 +66,7 @@ class Api:
     def __init__(self, connect):
         self.connect = connect
         self.connection = None
+        self.patience = TASK_SECONDS
         self.headers = {"X-API-Version": str(API_VERSION)}
 
     @classmethod
@@ -81,7 +82,7 @@ class Api:
     def again(self):
         """Another client like this one, with a connection of its own."""
         other = Api(self.connect)
-        other.headers = dict(self.headers)
+        other.headers, other.patience = dict(self.headers), self.patience
         return other
 
     def login(self, user, password):
@@ -131,8 +132,9 @@ class Api:
             return None
         return self.get(task["associatedResource"]["resourceUri"])
 
-    def wait(self, uri, seconds=TASK_SECONDS):
+    def wait(self, uri, seconds=None):
         """The task when it is over; one that failed is an error."""
+        seconds = seconds or self.patience
         end = time.monotonic() + seconds
         while True:
             task = self.get(uri)

@@ -8,16 +8,27 @@
 """
 
 import json
+import os
 import pathlib
 import re
+import subprocess
 
 from api import Api
-from cases import ADDRESS
+from cases import ADDRESS, HERE
 from target import Osvold, binary, run
 
 TLS_PORT = 8443
 BOOT_PORT = 8080
 USER, PASSWORD = "admin", "correct horse battery staple"
+
+
+def plans_appliance():
+    """What guestfish boots for plan scripts: daemons that are started from now on have it. Made before the namespace is
+    entered, which has no way to a mirror."""
+    if "OSVOL_RIG_APPLIANCE" not in os.environ:
+        done = subprocess.run([HERE / "guestfs-appliance.sh"], stdout=subprocess.PIPE, text=True, check=True, timeout=400)
+        os.environ["OSVOL_RIG_APPLIANCE"] = done.stdout.strip().splitlines()[-1]
+    return os.environ["OSVOL_RIG_APPLIANCE"]
 
 
 class Appliance(Osvold):
@@ -36,6 +47,8 @@ class Appliance(Osvold):
         text += f"[iscsi]\nportals = {json.dumps(self.portals)}\n"
         if self.tls_address:
             text += f'[control.tls]\nlisten = ["{self.tls_address}"]\n'
+        if appliance := os.environ.get("OSVOL_RIG_APPLIANCE"):
+            text += f'[plans]\nappliance = "{appliance}"\n'
         if self.boot_address:
             text += f'[boot]\nlisten = ["{self.boot_address}"]\n'
         return text

@@ -7,12 +7,13 @@
     estate.disk("web01")                       its volume as an initiator sees it
 """
 
+import json
 import os
 import urllib.parse
 
 from api import Refused
 from initiator import Lost, Session, discover
-from target import Volume
+from target import Volume, run
 
 MIB = 1 << 20
 IMAGE_MIB = 4
@@ -104,30 +105,35 @@ class Estate:
             "enclosureGroupUri": hardware["serverGroupUri"],
         }  # fmt: skip
 
-    def body(self, name, hardware=None, plan=UNSET, **fields):
+    @staticmethod
+    def deployed_by(plan, values=None):
+        """A profile's settings: the plan, and its attributes' values."""
+        values = [{"name": name, "value": value} for name, value in (values or {}).items()]
+        return plan and {"osDeploymentPlanUri": plan["uri"], "osCustomAttributes": values}
+
+    def body(self, name, hardware=None, plan=UNSET, values=None, **fields):
         """A new profile."""
-        plan = self.os if plan is UNSET else plan
-        settings = plan and {"osDeploymentPlanUri": plan["uri"], "osCustomAttributes": []}
+        settings = self.deployed_by(self.os if plan is UNSET else plan, values)
         where = self.placed(hardware) if hardware else {
             "serverHardwareTypeUri": self.types[0]["uri"], "enclosureGroupUri": self.groups[0]["uri"],
         }  # fmt: skip
         return {"name": name, "osDeploymentSettings": settings, **where, **fields}
 
-    def create(self, name, hardware=None, plan=UNSET, **fields):
-        return self.api.post("/rest/server-profiles", self.body(name, hardware, plan, **fields))
+    def create(self, name, hardware=None, plan=UNSET, values=None, **fields):
+        return self.api.post("/rest/server-profiles", self.body(name, hardware, plan, values, **fields))
 
     def profile(self, name):
         """The profile of that name, or None."""
         found = self.api.members(f"/rest/server-profiles?filter=%22name%3D%27{name}%27%22")
         return next((one for one in found if one["name"] == name), None)
 
-    def changed(self, profile, hardware=UNSET, plan=UNSET, force=False, **fields):
+    def changed(self, profile, hardware=UNSET, plan=UNSET, values=None, force=False, **fields):
         """The profile as it is now, with these changes: the body of a PUT."""
         body = {**self.api.get(profile["uri"]), **fields}
         if hardware is not UNSET:
             body |= self.placed(hardware)
         if plan is not UNSET:
-            body["osDeploymentSettings"] = plan and {"osDeploymentPlanUri": plan["uri"], "osCustomAttributes": []}
+            body["osDeploymentSettings"] = self.deployed_by(plan, values)
         if force and body["osDeploymentSettings"]:
             body["osDeploymentSettings"] = {**body["osDeploymentSettings"], "forceOsDeployment": True}
         return body
@@ -177,6 +183,20 @@ class Estate:
     def login(self, profile, **keywords):
         """A session of a profile's server with its volume."""
         return Session(self.disk(profile), self.initiator(profile), **keywords)
+
+    def read_out(self, profile, file):
+        """All of a profile's volume, as its server reads it, into a raw file. QEMU's iSCSI driver asks where there is
+        nothing, and spares that."""
+        disk = self.disk(profile)
+        source = {
+            "driver": "raw", "file": {
+                "driver": "iscsi", "transport": "tcp", "portal": self.portal, "target": disk.iqn, "lun": disk.lun,
+                "initiator-name": self.initiator(profile),
+            },
+        }  # fmt: skip
+        file.unlink(missing_ok=True)
+        run("qemu-img", "convert", "-O", "raw", f"json:{json.dumps(source)}", file)
+        return file
 
     def admits(self, disk, initiator, **keywords):
         """Whether an initiator gets in."""
