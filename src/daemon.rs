@@ -7,7 +7,7 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::catalog::{self, Catalog};
 use crate::control::{self, Control, ControlSocket, HttpListener};
+use crate::deploy::Deployer;
 use crate::exports::Directory;
 use crate::portal::{self, PortalConfig, Portals, VolumeExports};
 use crate::service::{self, Notifier, Scrubber, SpaceLevels, StopSignals};
@@ -62,6 +63,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let exports = exports(config, &store, &directory, &listeners, levels.clone())?;
     let scrub = Scrubber::start(store.clone(), &config.scrub).context("cannot start the scrub")?;
     let catalog = open_catalog(&config.store.path)?;
+    create_parent(&config.control.socket)?;
+    let deployer = Deployer::new(store.clone(), &config.plans, &jobs_directory(config))?;
     let control = Control::new(
         store.clone(),
         catalog.clone(),
@@ -69,6 +72,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         scrub.clone(),
         levels.clone(),
         &config.images,
+        deployer,
     )?;
     let lifecycle = control.lifecycle().clone();
     // Before anybody can log in: who finds no target is not told to try again.
@@ -78,7 +82,6 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         .context("cannot bring the catalog and the store together")?;
     let settings = PortalConfig { advertise: config.iscsi.advertise.clone(), ..PortalConfig::default() };
     let portals = Portals::serve(listeners, directory, settings).context("cannot listen")?;
-    create_parent(&config.control.socket)?;
     let socket = ControlSocket::bind(&config.control)?;
     let tls = HttpListener::tls(&config.control.tls, &config.store.path)?;
     let boot = HttpListener::plain(&config.boot)?;
@@ -166,6 +169,14 @@ fn exports(
     let told = service::told_addresses(&config.iscsi.advertise, &listening);
     let prefix = &config.iscsi.name_prefix;
     Ok(VolumeExports::new(store.clone(), directory.clone(), told, prefix, levels))
+}
+
+/// Where the sockets of plan scripts' jobs are made: beside the control socket, in a directory that only osvold enters.
+/// The socket's name is part of it, so that two daemons never share one.
+fn jobs_directory(config: &Config) -> PathBuf {
+    let mut directory = config.control.socket.clone().into_os_string();
+    directory.push(".jobs");
+    PathBuf::from(directory)
 }
 
 /// Makes the socket's own directory, as a service manager would have.

@@ -17,6 +17,7 @@ use super::passwords::Passwords;
 use super::refusals;
 use super::sessions::Sessions;
 use crate::catalog::{self, Catalog, Tx, golden_images};
+use crate::deploy::Deployer;
 use crate::images::{Added, Importer};
 use crate::lifecycle::Lifecycle;
 use crate::service::{Scrubber, SpaceLevels};
@@ -30,6 +31,7 @@ pub struct Control {
     pub(super) bundles: BundleRoom,
     pub(super) names: Arc<Names>,
     pub(super) lifecycle: Arc<Lifecycle>,
+    pub(super) deployer: Arc<Deployer>,
     pub(super) known: Arc<KnownImages>,
     pub(super) scrub: Arc<Scrubber>,
     pub(super) levels: Arc<SpaceLevels>,
@@ -55,9 +57,11 @@ impl Control {
         scrub: Arc<Scrubber>,
         levels: Arc<SpaceLevels>,
         images: &config::Images,
+        deployer: Arc<Deployer>,
     ) -> anyhow::Result<Arc<Self>> {
         let names = Arc::new(Names::new(&store.volumes()));
-        let lifecycle = Lifecycle::new(catalog.clone(), store.clone(), exports.clone(), names.clone())?;
+        let lifecycle =
+            Lifecycle::new(catalog.clone(), store.clone(), exports.clone(), names.clone(), deployer.clone())?;
         let images_there = store.images().context("cannot read the golden images")?;
         let known = Arc::new(known_images(&catalog, &images_there));
         let importer = Importer::new(store.clone(), images, registrar(catalog.clone(), known.clone()));
@@ -70,6 +74,7 @@ impl Control {
             bundles,
             names,
             lifecycle,
+            deployer,
             known,
             scrub,
             levels,
@@ -91,6 +96,7 @@ impl Control {
     /// Ends what has no end of its own, such as streams of events, because the daemon stops.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
+        self.deployer.stop();
     }
 
     /// Asks the store on a thread that may wait for the disk.

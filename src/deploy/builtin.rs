@@ -19,7 +19,7 @@ pub(super) fn fits(_script: &Expanded, _disk: &dyn BlockStore) -> bool {
 }
 
 /// Runs them. Blocks; everything is flushed at the end.
-pub(super) fn run(_script: &Expanded, _disk: Arc<dyn BlockStore>, _deadline: Instant, _told: &Told) -> Ended {
+pub(super) fn run(_script: &Expanded, _disk: Arc<dyn BlockStore>, _deadline: Instant, _told: &Told<'_>) -> Ended {
     Ended::stopped(Stop {
         step: None,
         line: None,

@@ -64,7 +64,7 @@ pub enum Event {
 }
 
 /// Whoever is told what happens.
-pub type Told = dyn Fn(Event) + Send + Sync;
+pub type Told<'a> = dyn Fn(Event) + Send + Sync + 'a;
 
 /// What an engine says at the end. All texts are without passwords.
 #[derive(Debug)]

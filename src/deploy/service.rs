@@ -10,7 +10,7 @@ use anyhow::Context;
 use api::{Code, Refusal};
 use cow::{Store, Volume, VolumeId};
 use script::Expanded;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::guestfish::Guestfish;
 use super::job::{Ended, Engine, Event, Failure, Job, Report, Stop, Told};
@@ -36,7 +36,7 @@ pub trait Personalize: Send + Sync + 'static {
     fn run<'a>(
         &'a self,
         job: Job,
-        told: &'a Told,
+        told: &'a Told<'a>,
     ) -> Pin<Box<dyn Future<Output = Result<Report, Failure>> + Send + 'a>>;
 }
 
@@ -47,6 +47,8 @@ pub struct Deployer {
     /// Jobs at a time.
     slots: Semaphore,
     time_max: Duration,
+    /// Set when the daemon stops: jobs end.
+    stopping: watch::Sender<bool>,
     /// Directory of the jobs' sockets.
     directory: PathBuf,
 }
@@ -65,6 +67,7 @@ impl Deployer {
             guestfish: Guestfish::new(settings),
             slots: Semaphore::new(slots.min(Semaphore::MAX_PERMITS)),
             time_max: settings.time_max.as_std(),
+            stopping: watch::Sender::new(false),
             directory: directory.to_owned(),
         }))
     }
@@ -75,22 +78,32 @@ impl Deployer {
         &self.guestfish
     }
 
-    async fn run_job(&self, job: Job, told: &Told) -> Result<Report, Failure> {
+    /// Ends all jobs, and begins no more.
+    pub fn stop(&self) {
+        self.slots.close();
+        self.stopping.send_replace(true);
+    }
+
+    async fn run_job(&self, job: Job, told: &Told<'_>) -> Result<Report, Failure> {
         if job.script.is_empty() && !job.squeeze {
             let (steps, took, log) = (Vec::new(), Duration::ZERO, String::new());
             return Ok(Report { engine: Engine::None, steps, took, log });
         }
         told(Event::Queued);
         let Ok(_slot) = self.slots.acquire().await else {
-            return Err(plain(Refusal::new(Code::Stopping, "osvold is stopping")));
+            return Err(plain(is_stopping()));
         };
         let began = Instant::now();
         let volume = self.open(job.volume).await.map_err(plain)?;
         let engine = self.engine(&job, &volume).await.map_err(plain)?;
         told(Event::Begins(engine));
+        let mut stopping = self.stopping.subscribe();
         let ended = match engine {
             Engine::Builtin => self.run_builtin(&job, volume.clone(), told).await,
-            Engine::Guestfish | Engine::None => self.run_guestfish(&job, volume.clone(), told).await,
+            Engine::Guestfish | Engine::None => tokio::select! {
+                ended = self.run_guestfish(&job, volume.clone(), told) => ended,
+                _ = stopping.wait_for(|stopping| *stopping) => Ended::stopped(stop(&is_stopping())),
+            },
         };
         drop(volume);
         let closed = self.close(job.volume).await;
@@ -116,7 +129,7 @@ impl Deployer {
         self.guestfish.readiness().refusal().map_or(Ok(Engine::Guestfish), Err)
     }
 
-    async fn run_builtin(&self, job: &Job, volume: Arc<Volume>, told: &Told) -> Ended {
+    async fn run_builtin(&self, job: &Job, volume: Arc<Volume>, told: &Told<'_>) -> Ended {
         let (script, deadline) = (job.script.clone(), Instant::now() + self.time_max);
         let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
         let running = blocking(move || {
@@ -137,7 +150,7 @@ impl Deployer {
         ended.unwrap_or_else(|refusal| Ended::stopped(stop(&refusal)))
     }
 
-    async fn run_guestfish(&self, job: &Job, volume: Arc<Volume>, told: &Told) -> Ended {
+    async fn run_guestfish(&self, job: &Job, volume: Arc<Volume>, told: &Told<'_>) -> Ended {
         let directory = JobDirectory(self.directory.join(&job.id));
         if let Err(error) = make_private(&directory.0) {
             return Ended::stopped(internal("make the job's directory", &error));
@@ -193,7 +206,7 @@ impl Personalize for Deployer {
     fn run<'a>(
         &'a self,
         job: Job,
-        told: &'a Told,
+        told: &'a Told<'a>,
     ) -> Pin<Box<dyn Future<Output = Result<Report, Failure>> + Send + 'a>> {
         Box::pin(self.run_job(job, told))
     }
@@ -230,6 +243,10 @@ fn make_private(directory: &Path) -> std::io::Result<()> {
 async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     let done = tokio::task::spawn_blocking(act).await;
     done.map_err(|error| crate::control::refusals::internal("plan scripts", &error))
+}
+
+fn is_stopping() -> Refusal {
+    Refusal::new(Code::Stopping, "osvold is stopping").action("ask again when it is back")
 }
 
 fn plain(refusal: Refusal) -> Failure {

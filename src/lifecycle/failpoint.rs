@@ -8,6 +8,7 @@ pub const STEPS: &[&str] = &[
     "begin",
     "begun",
     "created",
+    "personalized",
     "withdrawn",
     "committed",
     "published",

@@ -6,7 +6,7 @@
 //!               │ lossy and not confirmed ─► refused, with the impact and a token
 //!               ▼
 //!             begin     one transaction: the task, its journal, its holds
-//!             create    the new volume is made in the store, ready before anything goes
+//!             create    the new volume is made in the store, and personalized: ready before anything goes
 //!             withdraw  the old export is closed, and its sessions are over
 //!             commit    one transaction: profile, volumes, journal: from here on it has happened
 //!             publish   the new export
@@ -22,6 +22,7 @@ pub mod failpoint;
 pub mod guard;
 mod impact;
 mod journal;
+mod personalize;
 mod placement;
 mod prepare;
 mod recovery;

@@ -11,7 +11,7 @@ use super::journal::Journal;
 use super::prepare::{Commit, Creates};
 use super::rules::Outcome;
 use super::service::{Lifecycle, Work};
-use super::{access, failpoint};
+use super::{access, failpoint, personalize};
 use crate::catalog::os_volumes::{self, OsVolume, VolumeState};
 use crate::catalog::profiles::{self, Profile};
 use crate::catalog::tasks::TaskState;
@@ -46,6 +46,11 @@ impl Lifecycle {
         };
         work.made = created.as_ref().map(|info| info.id);
         failpoint::pass("created");
+        let created = match created {
+            Some(info) => Some(self.personalize(work, info).await?),
+            None => None,
+        };
+        failpoint::pass("personalized");
         for volume in &work.prepared.withdraws {
             if let Withdrawal::InUse(sessions) = self.exports.withdraw(*volume, work.while_in_use).await {
                 let who: Vec<_> = sessions.into_iter().map(|session| session.initiator_name).collect();
@@ -82,6 +87,16 @@ impl Lifecycle {
         Ok(info)
     }
 
+    /// Runs the plan's scripts on the new volume.
+    async fn personalize(&self, work: &Work, info: VolumeInfo) -> Result<VolumeInfo, Refusal> {
+        let script = work.prepared.creates.as_ref().and_then(|creates| creates.script.clone());
+        let Some(script) = script else { return Ok(info) };
+        personalize::run(self, &work.task, &info, script, false).await?;
+        let id = info.id;
+        let after = self.blocking(move |store| store.volume_info(id)).await?;
+        after.map_err(|error| refusals::of_store(&error))
+    }
+
     /// It has happened: the rest follows from the catalog, now or at the next start.
     async fn carry_on(self: &Arc<Self>, work: Box<Work>, doomed: Vec<OsVolume>) {
         self.publish(&work.prepared.republishes).await;
@@ -115,15 +130,15 @@ impl Lifecycle {
     /// Nothing has happened: what was made goes, what was withdrawn is exported again.
     async fn undo(self: &Arc<Self>, work: Box<Work>, refusal: Refusal) {
         self.publish(&work.prepared.republishes).await;
+        if let Some(id) = work.made
+            && let Err(refusal) = self.unmake(id).await
+        {
+            // The journal stays, and the next start tries again: dropping the task leaves it.
+            tracing::error!(volume = %id, %refusal, "a volume that was made for nothing is not deleted yet");
+            return;
+        }
         let this = self.clone();
         let undone = self.blocking(move |_| {
-            if let Some(id) = work.made
-                && let Err(error) = this.remove_from_store(id)
-            {
-                // The journal stays, and the next start tries again: dropping the task leaves it.
-                tracing::error!(volume = %id, %error, "a volume that was made for nothing is not deleted yet");
-                return Ok(());
-            }
             if let (Some(name), Some(_)) = (&work.volume, work.made) {
                 this.names.went(name);
             }
@@ -186,6 +201,20 @@ impl Lifecycle {
             this.catalog.write(|tx| os_volumes::forget(tx, volume.id)).map(Ok)
         });
         gone.await?.map_err(|error| refusals::of_catalog(&error))
+    }
+
+    /// Removes a volume that was made for nothing; scripts may hold it for a moment yet.
+    pub(super) async fn unmake(self: &Arc<Self>, id: VolumeId) -> Result<(), Refusal> {
+        for _ in 1..DISPOSE_TRIES {
+            let this = self.clone();
+            match self.blocking(move |_| this.remove_from_store(id)).await? {
+                Err(error) if error.kind() == cow::Kind::InUse => {
+                    tokio::time::sleep(DISPOSE_AGAIN_AFTER).await
+                }
+                result => return result.map_err(|error| refusals::of_store(&error)),
+            }
+        }
+        Err(Refusal::new(Code::InUse, "the volume is still in use"))
     }
 
     /// Removes a volume and its snapshots. One that is not there is removed already.

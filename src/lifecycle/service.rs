@@ -17,6 +17,7 @@ use crate::catalog::profiles::Attribute;
 use crate::catalog::tasks::TaskRecord;
 use crate::catalog::{self, Catalog, Tx, holds, os_volumes, tasks};
 use crate::control::{Exports, refusals};
+use crate::deploy::Personalize;
 
 pub use super::guard::Consent;
 
@@ -110,6 +111,7 @@ pub struct Lifecycle {
     pub(super) exports: Arc<dyn Exports>,
     pub(super) tasks: Arc<Tasks>,
     pub(super) names: Arc<dyn VolumeNames>,
+    pub(super) scripts: Arc<dyn Personalize>,
     tokens: Tokens,
 }
 
@@ -123,11 +125,12 @@ impl Lifecycle {
         store: Arc<Store>,
         exports: Arc<dyn Exports>,
         names: Arc<dyn VolumeNames>,
+        scripts: Arc<dyn Personalize>,
     ) -> anyhow::Result<Arc<Self>> {
         let mut nonce = [0; 32];
         getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
         let tasks = Tasks::new(catalog.clone());
-        Ok(Arc::new(Self { catalog, store, exports, tasks, names, tokens: Tokens::new(nonce) }))
+        Ok(Arc::new(Self { catalog, store, exports, tasks, names, scripts, tokens: Tokens::new(nonce) }))
     }
 
     /// The tasks.
@@ -238,6 +241,9 @@ impl Lifecycle {
             return Err(
                 Refusal::new(Code::InUse, message).details(format!("row {} of the rules", verdict.row))
             );
+        }
+        if let Some(script) = prepared.creates.as_ref().and_then(|creates| creates.script.as_ref()) {
+            self.scripts.check(script)?;
         }
         let state = self.state_of(prepared);
         let confirmation = self.tokens.check(consent.token.as_deref(), &state, now());

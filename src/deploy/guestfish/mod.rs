@@ -39,7 +39,7 @@ impl Guestfish {
     }
 
     /// Runs scripts on the disk behind a socket.
-    pub async fn run(&self, _script: &Expanded, _socket: &Path, _squeeze: bool, _told: &Told) -> Ended {
+    pub async fn run(&self, _script: &Expanded, _socket: &Path, _squeeze: bool, _told: &Told<'_>) -> Ended {
         Ended::stopped(Stop {
             step: None,
             line: None,

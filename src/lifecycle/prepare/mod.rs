@@ -2,9 +2,13 @@
 
 mod enclosures;
 mod profile;
+mod scripts;
 mod volumes;
 
+use std::sync::Arc;
+
 use cow::{ImageId, VolumeId};
+use script::Expanded;
 use uuid::Uuid;
 
 use super::guard::InUse;
@@ -75,6 +79,8 @@ pub(super) struct Creates {
     pub(super) size_bytes: Option<u64>,
     pub(super) enclosure: Option<Uuid>,
     pub(super) origin: Origin,
+    /// What is run on it before anybody boots from it.
+    pub(super) script: Option<Arc<Expanded>>,
 }
 
 /// What is written down.

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Creates, Verdict};
+use super::{Creates, Verdict, scripts};
 use crate::catalog::holds::Hold;
 use crate::catalog::os_volumes::{self, Origin, OsVolume, VolumeState};
 use crate::catalog::profiles::Profile;
@@ -123,13 +123,6 @@ fn events(change: &Change<'_>) -> Vec<Event> {
 }
 
 fn creates(tx: &Tx<'_>, change: &Change<'_>, plan: &Plan, server: Option<&Server>) -> Result<Creates> {
-    if plan.scripts > 0 {
-        let message = format!(
-            "deployment plan {:?} has plan scripts, and this osvold cannot run any yet; use a build plan without steps",
-            plan.name
-        );
-        return Err(Error::invalid("osDeploymentPlanUri", message));
-    }
     let after = change.after;
     let given =
         after.attributes.iter().map(|attribute| (attribute.name.as_str(), attribute.value.as_deref()));
@@ -153,7 +146,8 @@ fn creates(tx: &Tx<'_>, change: &Change<'_>, plan: &Plan, server: Option<&Server
         hardware_type: after.hardware_type,
         attributes: after.attributes.clone(),
     };
-    Ok(Creates { image: plan.image, size_bytes, enclosure, origin })
+    let script = scripts::expand(tx, plan, &effective)?;
+    Ok(Creates { image: plan.image, size_bytes, enclosure, origin, script })
 }
 
 /// Earlier generations that go as well.

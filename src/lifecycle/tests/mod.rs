@@ -4,3 +4,4 @@ mod moves;
 mod races;
 mod rig;
 mod safety;
+mod scripts;

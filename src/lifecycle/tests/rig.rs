@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{PowerState, Refusal, SessionSummary};
 use cow::{Store, VolumeId, VolumeInfo};
@@ -13,10 +14,13 @@ use uuid::Uuid;
 
 use crate::catalog::hardware::HardwareFacts;
 use crate::catalog::os_volumes::{self, OsVolume, VolumeState};
-use crate::catalog::profiles::{self, Profile};
+use crate::catalog::profiles::{self, Attribute, Profile};
 use crate::catalog::tasks::TaskRecord;
-use crate::catalog::{Catalog, Envelope, Tx, hardware, logical_enclosures};
+use crate::catalog::{
+    Catalog, Envelope, Tx, build_plans, deployment_plans, hardware, logical_enclosures, plan_scripts,
+};
 use crate::control::{Exports, Withdrawal};
+use crate::deploy::{Engine, Failure, Job, Personalize, Report, Told};
 use crate::exports::Access;
 use crate::lifecycle::{Answer, Ask, Consent, Lifecycle, ProfileSpec, Request, VolumeNames};
 
@@ -87,6 +91,44 @@ impl Exports for Remembered {
     }
 }
 
+/// An engine that writes the script itself to the beginning of the disk, or fails when it is told to.
+pub(super) struct Scripted {
+    store: Arc<Store>,
+    /// Names of the volumes that jobs have had.
+    pub(super) jobs: Mutex<Vec<String>>,
+    /// What the jobs to come fail with.
+    pub(super) fails: Mutex<Option<Refusal>>,
+}
+
+impl Scripted {
+    fn run_now(&self, job: &Job) -> Result<Report, Failure> {
+        self.jobs.lock().push(self.store.volume_info(job.volume).unwrap().name);
+        let log = job.script.shown();
+        if let Some(refusal) = self.fails.lock().clone() {
+            return Err(Failure { refusal, log });
+        }
+        let volume = self.store.open_volume(job.volume).unwrap();
+        let mut block = job.script.lines_of(0).join("\n").into_bytes();
+        block.resize(4096, 0);
+        volume.write(0, &[&block], cow::Wait::Yes).unwrap();
+        Ok(Report { engine: Engine::Builtin, steps: Vec::new(), took: Duration::ZERO, log })
+    }
+}
+
+impl Personalize for Scripted {
+    fn check(&self, _script: &script::Expanded) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn run<'a>(
+        &'a self,
+        job: Job,
+        _told: &'a Told<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Report, Failure>> + Send + 'a>> {
+        Box::pin(async move { self.run_now(&job) })
+    }
+}
+
 struct NoNames;
 
 impl VolumeNames for NoNames {
@@ -105,6 +147,7 @@ pub(super) struct Rig {
     pub(super) catalog: Arc<Catalog>,
     pub(super) store: Arc<Store>,
     pub(super) exports: Arc<Remembered>,
+    pub(super) scripts: Arc<Scripted>,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) plan: Uuid,
     pub(super) other_plan: Uuid,
@@ -121,10 +164,18 @@ impl Rig {
         let catalog = Catalog::open(&directory.path().join("catalog")).unwrap();
         let (servers, plan, other_plan) = catalog.write(|tx| Ok(estate(tx))).unwrap();
         let exports = Arc::new(Remembered::default());
-        let lifecycle =
-            Lifecycle::new(catalog.clone(), store.clone(), exports.clone(), Arc::new(NoNames)).unwrap();
+        let scripts =
+            Arc::new(Scripted { store: store.clone(), jobs: Mutex::default(), fails: Mutex::default() });
+        let lifecycle = Lifecycle::new(
+            catalog.clone(),
+            store.clone(),
+            exports.clone(),
+            Arc::new(NoNames),
+            scripts.clone(),
+        );
+        let lifecycle = lifecycle.unwrap();
         lifecycle.recover().unwrap();
-        Self { catalog, store, exports, lifecycle, plan, other_plan, servers, _directory: directory }
+        Self { catalog, store, exports, scripts, lifecycle, plan, other_plan, servers, _directory: directory }
     }
 
     pub(super) fn server(&self, name: &str) -> Option<Uuid> {
@@ -139,6 +190,21 @@ impl Rig {
             plan: Some(self.plan),
             ..ProfileSpec::default()
         }
+    }
+
+    /// A profile of the plan with a script.
+    pub(super) fn scripted(&self, server: Option<&str>, greeting: &str) -> ProfileSpec {
+        let plan = self.catalog.read(|tx| deployment_plans::find(tx, SCRIPTED)).unwrap();
+        let greeting = Attribute { name: "Greeting".into(), value: Some(greeting.into()) };
+        ProfileSpec { plan: Some(plan.envelope.id), attributes: vec![greeting], ..self.spec(server) }
+    }
+
+    /// What the profile's volume begins with.
+    pub(super) fn begins_with(&self) -> String {
+        let mut block = vec![0; 4096];
+        let volume = self.store.open_volume(self.volume().unwrap().id).unwrap();
+        volume.read(0, &mut block, cow::Wait::Yes).unwrap();
+        String::from_utf8(block).unwrap().trim_end_matches('\0').to_owned()
     }
 
     pub(super) async fn ask(&self, request: Request, consent: Consent) -> Result<TaskRecord, Refusal> {
@@ -207,6 +273,25 @@ impl Rig {
     }
 }
 
+/// Name of the plan that has a script.
+pub(super) const SCRIPTED: &str = "scripted";
+
+/// A plan like the others, with one script.
+fn scripted(tx: &Tx<'_>) {
+    let body = |json| serde_json::from_value(json).unwrap();
+    let content = "write /motd \"@Greeting@\"";
+    let script = serde_json::json!({"name": "greet", "planType": "deploy", "content": content});
+    plan_scripts::insert(tx, &body(script)).unwrap();
+    let step = serde_json::json!([{"serialNumber": "1", "planScriptName": "greet"}]);
+    let build = serde_json::json!({"name": "greeting", "oeBuildPlanType": "deploy", "buildStep": step,
+        "customAttributes": [{"name": "Greeting", "type": "string", "value": ""},
+            {"name": "VolumeSize", "type": "number", "value": "1"}]});
+    build_plans::insert(tx, &serde_json::from_value(build).unwrap(), build_plans::Origin::Written).unwrap();
+    let plan = serde_json::json!({"name": SCRIPTED, "oeBuildPlanURI": "greeting"});
+    let plan = serde_json::from_value(plan).unwrap();
+    deployment_plans::insert(tx, &plan, build_plans::Origin::Written).unwrap();
+}
+
 fn estate(tx: &Tx<'_>) -> (HashMap<&'static str, Uuid>, Uuid, Uuid) {
     let named = |table: &str, name: &str, columns: &str, values: &str| {
         let e = Envelope::new(tx, name, "").unwrap();
@@ -251,5 +336,6 @@ fn estate(tx: &Tx<'_>) -> (HashMap<&'static str, Uuid>, Uuid, Uuid) {
         named("deployment_plans", name, columns, &format!(", '{build}', '{size}'"))
     };
     let (one, other) = (plan("empty"), plan("empty, too"));
+    scripted(tx);
     (servers, one, other)
 }

@@ -1,0 +1,45 @@
+//! The scripts of a plan with the values that hold: filled in while nothing has happened yet, so that what is missing or
+//! wrong is told before anything is done.
+
+use std::sync::Arc;
+
+use api::PlanType;
+use script::{Expanded, Fault, Step, Values};
+
+use crate::catalog::deployment_plans::Effective;
+use crate::catalog::{Error, Result, Tx, build_plans, plan_scripts};
+use crate::lifecycle::placement::Plan;
+
+/// The plan's scripts; `None` when it has no steps.
+pub(super) fn expand(tx: &Tx<'_>, plan: &Plan, effective: &Effective) -> Result<Option<Arc<Expanded>>> {
+    if plan.scripts == 0 {
+        return Ok(None);
+    }
+    let mut steps = Vec::new();
+    for step in build_plans::get(tx, plan.build_plan)?.steps {
+        let script = plan_scripts::get(tx, step.script)?;
+        let has_attributes = script.plan_type == PlanType::Deploy;
+        steps.push(Step { name: script.envelope.name, content: script.content, has_attributes });
+    }
+    let mut values = Values::new();
+    for one in &effective.attributes {
+        if let Some(value) = &one.value {
+            values.set(&one.name, value.clone(), one.secret);
+        }
+    }
+    script::expand(&steps, &values)
+        .map(|expanded| Some(Arc::new(expanded)))
+        .map_err(|faults| told(plan, &faults))
+}
+
+/// The first fault, and how many more there are.
+fn told(plan: &Plan, faults: &[Fault]) -> Error {
+    let field = faults.iter().find_map(|fault| fault.attribute.clone());
+    let first = faults.first().map(ToString::to_string).unwrap_or_default();
+    let more = match faults.len() {
+        0 | 1 => String::new(),
+        many => format!(" (and {} more)", many - 1),
+    };
+    let message = format!("deployment plan {:?} cannot be run: {first}{more}", plan.name);
+    Error::invalid(field.as_deref().unwrap_or("osDeploymentPlanUri"), message)
+}
