@@ -112,6 +112,11 @@ impl SegmentScan {
         u64::from(self.layout.data_offset) + u64::from(block) * BLOCK_BYTES
     }
 
+    /// How many whole blocks the file has from this one on.
+    pub(crate) fn blocks_from(&self, block: u32) -> u64 {
+        self.file_bytes.saturating_sub(self.block_offset(block)) / BLOCK_BYTES
+    }
+
     /// Sequence numbers of its records.
     pub(crate) fn seqs(&self) -> impl Iterator<Item = u64> + '_ {
         self.records.iter().map(|record| record.found.record.seq)
@@ -134,8 +139,8 @@ impl SegmentScan {
             Body::Trim { .. } | Body::Marker => 0,
         });
         let first = ends.max().unwrap_or(0);
-        let inside = self.file_bytes.saturating_sub(self.block_offset(first)) / BLOCK_BYTES;
-        let last = first.saturating_add(u32::try_from(inside).unwrap_or(u32::MAX)).min(self.layout.blocks);
+        let inside = u32::try_from(self.blocks_from(first)).unwrap_or(u32::MAX);
+        let last = first.saturating_add(inside).min(self.layout.blocks);
         let mut block = vec![0; BLOCK_LEN];
         let mut holds =
             |n: &u32| self.read_blocks(*n, &mut block).is_ok() && block.iter().any(|byte| *byte != 0);

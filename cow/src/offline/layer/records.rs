@@ -234,11 +234,13 @@ impl Reading<'_> {
     }
 }
 
-/// Whether the data of a record that was never called durable survived.
+/// Whether the data of a record that was never called durable survived, by the measure of recovery: what lies past the
+/// end of the file did not, though it would read as zeros and might have their checksum.
 fn survived(scan: Option<&SegmentScan>, record: &FoundRecord) -> bool {
     match (&record.found.record.body, scan) {
         (Body::Write { block, crcs, .. }, Some(scan)) => {
-            scan.verify(*block, crcs, &mut Vec::new()).iter().all(|good| *good)
+            scan.blocks_from(*block) >= crcs.len() as u64
+                && scan.verify(*block, crcs, &mut Vec::new()).iter().all(|good| *good)
         }
         (Body::Write { .. }, None) => false,
         (Body::Trim { .. } | Body::Marker, _) => true,

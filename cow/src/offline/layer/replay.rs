@@ -5,7 +5,6 @@ use crate::{
     format::{checkpoint::CheckpointHead, record::Body},
     index::{Index, Place},
     layer::{SEALED_END, segment_path},
-    limits::BLOCK_LEN,
     offline::{ranges::Ranges, report::Problem, segment::SegmentScan},
 };
 
@@ -84,8 +83,7 @@ impl Reading<'_> {
             let Some(scan) = scan else { continue };
             let mut lost = Ranges::default();
             for run in map.index.runs().filter(|run| run.place.slot as usize == slot) {
-                let whole = scan.file_bytes.saturating_sub(scan.block_offset(u32::from(run.place.block)))
-                    / BLOCK_LEN as u64;
+                let whole = scan.blocks_from(u32::from(run.place.block));
                 let blocks = blocks_of(&run);
                 lost.add((blocks.start + whole.min(run.crcs.len() as u64))..blocks.end);
             }
