@@ -17,8 +17,23 @@ use tokio::sync::{OnceCell, watch};
 use crate::lun::Lun;
 use crate::portal::Mailbox;
 
-/// Makes a target's logical unit ready. May take its time: it is called where waiting is allowed.
-pub type OpenLun = dyn Fn() -> anyhow::Result<Arc<Lun>> + Send + Sync;
+/// Makes a target's logical units ready. May take its time: it is called where waiting is allowed.
+pub type OpenLuns = dyn Fn() -> anyhow::Result<Luns> + Send + Sync;
+
+/// The logical units of a target.
+#[derive(Clone, Debug)]
+pub struct Luns {
+    /// The volume, LUN 0.
+    pub volume: Arc<Lun>,
+    /// The seed of a cloud image beside it, LUN 1, which is only read.
+    pub seed: Option<Arc<Lun>>,
+}
+
+impl From<Arc<Lun>> for Luns {
+    fn from(volume: Arc<Lun>) -> Self {
+        Self { volume, seed: None }
+    }
+}
 
 /// Who may log in to a target, and how they prove who they are.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +56,8 @@ impl Access {
 pub struct Target {
     name: IscsiName,
     access: Access,
-    open: Box<OpenLun>,
-    lun: OnceCell<Arc<Lun>>,
+    open: Box<OpenLuns>,
+    luns: OnceCell<Luns>,
     /// Sessions that were ever admitted.
     logins: AtomicU64,
 }
@@ -60,30 +75,24 @@ impl Target {
         &self.access
     }
 
-    /// The logical unit, opened by the first who asks. It stays open while the target is there: reservations and
+    /// The logical units, opened by the first who asks. They stay open while the target is there: reservations and
     /// attentions outlive sessions.
     ///
     /// # Errors
-    /// When it does not open.
-    pub async fn lun(self: &Arc<Self>) -> anyhow::Result<Arc<Lun>> {
+    /// When they do not open.
+    pub async fn luns(self: &Arc<Self>) -> anyhow::Result<Luns> {
         let target = self.clone();
         let open = || async move { tokio::task::spawn_blocking(move || (target.open)()).await? };
-        let lun = self.lun.get_or_try_init(open).await?.clone();
+        let luns = self.luns.get_or_try_init(open).await?.clone();
         // It may have grown while it was being opened, when nobody could be told.
-        lun.resized()?;
-        Ok(lun)
+        luns.volume.resized()?;
+        Ok(luns)
     }
 
-    /// The logical unit, if somebody has asked for it yet.
+    /// The volume's logical unit, if somebody has asked for it yet.
     #[must_use]
     pub fn opened_lun(&self) -> Option<Arc<Lun>> {
-        self.lun.get().cloned()
-    }
-
-    /// The logical unit, when somebody has opened it.
-    #[must_use]
-    pub fn opened(&self) -> Option<&Arc<Lun>> {
-        self.lun.get()
+        self.luns.get().map(|luns| luns.volume.clone())
     }
 }
 
@@ -143,9 +152,9 @@ impl Directory {
     }
 
     /// Exports a target; one of the same name is replaced for logins to come.
-    pub fn add(&self, name: IscsiName, access: Access, open: Box<OpenLun>) {
+    pub fn add(&self, name: IscsiName, access: Access, open: Box<OpenLuns>) {
         let target =
-            Target { name: name.clone(), access, open, lun: OnceCell::new(), logins: AtomicU64::new(0) };
+            Target { name: name.clone(), access, open, luns: OnceCell::new(), logins: AtomicU64::new(0) };
         self.inner.lock().targets.insert(name, Arc::new(target));
     }
 
@@ -216,7 +225,7 @@ impl Directory {
         by_target
     }
 
-    /// The logical units that are open.
+    /// The volumes' logical units that are open.
     #[must_use]
     pub fn opened_luns(&self) -> Vec<Arc<Lun>> {
         self.inner.lock().targets.values().filter_map(|target| target.opened_lun()).collect()

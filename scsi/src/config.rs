@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::limits::TARGET_PORTS_MAX;
 
+/// PRODUCT IDENTIFICATION of a volume.
+pub(crate) const PRODUCT: &str = "OS volume";
+
 /// Logical and physical block lengths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BlockSize {
@@ -57,6 +60,12 @@ pub struct UnitConfig {
     pub id: [u8; 16],
     /// SCSI name of the target device, for iSCSI the target name.
     pub target_name: String,
+    /// PRODUCT IDENTIFICATION; 16 characters at most.
+    pub product: &'static str,
+    /// The number of this unit.
+    pub number: u16,
+    /// Numbers of all units of the target, this one among them: what REPORT LUNS tells.
+    pub numbers: Vec<u16>,
     /// Capacity; a part of a block at the end is not used.
     pub size_bytes: u64,
     /// Block lengths.
@@ -100,6 +109,9 @@ impl UnitConfig {
         Self {
             id,
             target_name: target_name.to_owned(),
+            product: PRODUCT,
+            number: 0,
+            numbers: vec![0],
             size_bytes,
             block_size: BlockSize::default(),
             read_only: false,

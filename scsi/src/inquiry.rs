@@ -2,6 +2,7 @@
 
 use bytes::BufMut;
 
+use crate::config::PRODUCT;
 use crate::emit::{ascii, truncated};
 use crate::response::Response;
 use crate::sense::{Asc, Sense};
@@ -10,8 +11,6 @@ use crate::unit::{Decision, LogicalUnit};
 
 /// T10 VENDOR IDENTIFICATION.
 pub(crate) const VENDOR: &str = "OSVOL";
-/// PRODUCT IDENTIFICATION.
-const PRODUCT: &str = "OS volume";
 /// PRODUCT REVISION LEVEL, from the version of the package.
 const REVISION: &str = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
 
@@ -43,6 +42,10 @@ impl Peripheral {
 
 /// Standard INQUIRY data of whatever stands at the address.
 pub(crate) fn standard(peripheral: Peripheral) -> Vec<u8> {
+    described(peripheral, PRODUCT)
+}
+
+fn described(peripheral: Peripheral, product: &str) -> Vec<u8> {
     let mut data = vec![peripheral.byte(), 0x00, VERSION_SPC4, 0x12]; // HISUP, RESPONSE DATA FORMAT 2
     data.push(0); // additional length
     let disk = peripheral == Peripheral::Disk;
@@ -50,7 +53,7 @@ pub(crate) fn standard(peripheral: Peripheral) -> Vec<u8> {
     data.push(if disk { 0x10 } else { 0 }); // MULTIP
     data.push(0x02); // CMDQUE
     data.extend(ascii::<8>(VENDOR));
-    data.extend(ascii::<16>(PRODUCT));
+    data.extend(ascii::<16>(product));
     data.extend(ascii::<4>(REVISION));
     data.resize(58, 0);
     for descriptor in VERSION_DESCRIPTORS {
@@ -67,7 +70,7 @@ impl LogicalUnit {
     /// INQUIRY (SPC-4): without EVPD the PAGE CODE must be zero.
     pub(crate) fn inquiry(&self, nexus: crate::NexusId, evpd: bool, page: u8, allocation: usize) -> Decision {
         let data = match (evpd, page) {
-            (false, 0) => standard(Peripheral::Disk),
+            (false, 0) => described(Peripheral::Disk, self.config.product),
             (false, _) => return Err(Sense::cdb_field(2, Some(7)).into()),
             (true, _) => {
                 let port = self.nexuses.get(nexus).map_or(1, |n| n.target_port);

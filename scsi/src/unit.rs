@@ -228,7 +228,9 @@ impl LogicalUnit {
                 self.request_sense(nexus, descriptor, allocation)
             }
             Command::Inquiry { evpd, page, allocation } => self.inquiry(nexus, evpd, page, allocation),
-            Command::ReportLuns { select, allocation } => crate::luns::report(select, allocation, &[0]),
+            Command::ReportLuns { select, allocation } => {
+                crate::luns::report(select, allocation, &self.config.numbers)
+            }
             Command::ReadCapacity10 { lba, pmi } => self.read_capacity10(lba, pmi),
             Command::ReadCapacity16 { allocation } => Ok(self.read_capacity16(allocation)),
             Command::ModeSense { .. } => self.mode_sense(command),

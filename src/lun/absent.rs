@@ -2,9 +2,7 @@
 
 use scsi::{Address, Response};
 
-use super::VOLUME_LUN;
-
-/// Every target has one volume, and the REPORT LUNS well-known unit.
-pub(super) fn answer(lun: [u8; 8], cdb: &[u8]) -> Response {
-    scsi::absent_unit(Address::parse(lun), cdb, &[VOLUME_LUN])
+/// Every target has one volume, sometimes a seed, and the REPORT LUNS well-known unit.
+pub(super) fn answer(lun: [u8; 8], cdb: &[u8], units: &[u16]) -> Response {
+    scsi::absent_unit(Address::parse(lun), cdb, units)
 }

@@ -18,6 +18,7 @@ mod absent;
 mod background;
 mod gate;
 mod job;
+mod memory;
 mod perform;
 mod pool;
 mod saved;
@@ -37,12 +38,10 @@ use scsi::{Attention, ConfigError, InitiatorPort, LogicalUnit, NexusId, Plan, Re
 use background::Background;
 use gate::Gate;
 pub use job::Job;
+pub use memory::ReadOnlyMemory;
 pub use pool::BufferPool;
 use saved::SavedReservations;
 pub use store::{BlockStore, StoreError};
-
-/// The number under which a target has its volume.
-const VOLUME_LUN: u16 = 0;
 
 /// What `Lun::open` needs besides the store.
 #[derive(Clone)]
@@ -105,6 +104,9 @@ pub enum Execution {
 /// One volume as a disk, shared by all sessions that use it.
 pub struct Lun {
     unit: Mutex<LogicalUnit>,
+    number: u16,
+    /// Numbers of all units of its target.
+    numbers: Vec<u16>,
     store: Arc<dyn BlockStore>,
     gate: Arc<Gate>,
     background: Background,
@@ -137,12 +139,29 @@ impl Lun {
     pub fn open(config: LunConfig, store: Arc<dyn BlockStore>) -> Result<Arc<Self>, OpenError> {
         let (saved, room) = (config.reservations.map(SavedReservations::new), config.room);
         let config = UnitConfig { size_bytes: store.size_bytes(), reservations: None, ..config.unit };
+        let (number, numbers) = (config.number, config.numbers.clone());
         let (unit, damaged_reservations) = match &saved {
             Some(saved) => unit_with_reservations(config, saved)?,
             None => (LogicalUnit::new(config)?, None),
         };
         let (unit, gate, background) = (Mutex::new(unit), Arc::default(), Background::default());
-        Ok(Arc::new(Self { unit, store, gate, background, saved, room, damaged_reservations }))
+        Ok(Arc::new(Self {
+            unit,
+            number,
+            numbers,
+            store,
+            gate,
+            background,
+            saved,
+            room,
+            damaged_reservations,
+        }))
+    }
+
+    /// The number under which its target has it.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.number
     }
 
     /// Where stored reservations were put that could not be read when the disk was opened.
@@ -172,8 +191,8 @@ impl Lun {
         data_out: &[Bytes],
         pool: &BufferPool,
     ) -> Execution {
-        if scsi::Address::parse(lun) != scsi::Address::Unit(VOLUME_LUN) {
-            return Execution::Done(absent::answer(lun, cdb));
+        if scsi::Address::parse(lun) != scsi::Address::Unit(self.number) {
+            return Execution::Done(absent::answer(lun, cdb, &self.numbers));
         }
         let passage = self.gate.pass();
         let plan = self.decide(nexus, cdb, data_out);

@@ -13,7 +13,7 @@ use super::discovery::{self, PORTAL_GROUP};
 use super::driver::Driver;
 use super::limits::{ROUND_BYTES_MAX, ROUND_EVENTS_MAX, SLOW_ROUND, SLOW_TIME};
 use super::mailbox::Letter;
-use super::session::{self, Unit};
+use super::session::{self, Unit, Units};
 use crate::exports::{Access, SessionHandle};
 use crate::lun::Execution;
 
@@ -61,7 +61,7 @@ impl Driver {
             }
             Letter::Abort { scope, tell_initiator, done } => {
                 if tell_initiator && self.connection.tasks_open() > 0 {
-                    self.tell_commands_cleared();
+                    self.tell_commands_cleared(scope);
                 }
                 self.connection.abort_tasks(scope);
                 self.waiting.push((scope, done));
@@ -74,8 +74,8 @@ impl Driver {
 
     fn note_end(&self, reason: &CloseReason) {
         let peer = self.peer;
-        if let Some(unit) = self.unit() {
-            unit.lun.commands_aborted();
+        if let Some(units) = self.units() {
+            units.all().for_each(|unit| unit.lun.commands_aborted());
         }
         match reason {
             CloseReason::Protocol(_) if self.session.is_some() => {
@@ -186,19 +186,20 @@ impl Driver {
 
     // ---- commands -------------------------------------------------------------------------------------------
 
-    fn unit(&self) -> Option<&Unit> {
-        self.session.as_ref()?.unit.as_ref()
+    fn units(&self) -> Option<&Units> {
+        self.session.as_ref()?.units.as_ref()
     }
 
     fn execute(&mut self, command: Command) {
         let task = command.task;
-        let Some(unit) = self.unit() else {
+        let Some(units) = self.units() else {
             return self.connection.complete_task(task, ScsiResponse::default());
         };
         if self.slow_until.is_some_and(|until| until > Instant::now()) {
             return self.execute_elsewhere(command);
         }
-        let (lun, cdb) = (&unit.lun, command.cdb.bytes());
+        let (unit, cdb) = (units.answering(command.lun.0), command.cdb.bytes());
+        let lun = &unit.lun;
         match lun.execute(unit.nexus, command.lun.0, &cdb, command.data_out.pieces(), &self.shared.pool) {
             Execution::Done(response) => self.connection.complete_task(task, into_response(response)),
             Execution::Blocked(job) => {
@@ -210,7 +211,8 @@ impl Driver {
 
     /// While the store is slow even commands that should not wait are done where waiting harms nobody.
     fn execute_elsewhere(&mut self, command: Command) {
-        let Some(unit) = self.unit() else { return };
+        let Some(units) = self.units() else { return };
+        let unit = units.answering(command.lun.0);
         let (lun, nexus) = (unit.lun.clone(), unit.nexus);
         let (mailbox, pool) = (self.mailbox.clone(), self.shared.pool.clone());
         tokio::task::spawn_blocking(move || {
@@ -225,31 +227,41 @@ impl Driver {
 
     // ---- task management ------------------------------------------------------------------------------------
 
-    fn tell_commands_cleared(&self) {
-        if let Some(unit) = self.unit() {
-            unit.lun.commands_cleared(unit.nexus);
-        }
+    fn tell_commands_cleared(&self, scope: TaskScope) {
+        let Some(units) = self.units() else { return };
+        let cleared = |unit: &&Unit| match scope {
+            TaskScope::All => true,
+            TaskScope::LogicalUnit(lun) => {
+                scsi::Address::parse(lun.0) == scsi::Address::Unit(unit.lun.number())
+            }
+        };
+        units.all().filter(cleared).for_each(|unit| unit.lun.commands_cleared(unit.nexus));
     }
 
     /// The connection has stopped its own tasks; here the logical unit and the other sessions follow. The response
     /// goes out when nothing of what was aborted has an effect any more.
     fn manage_tasks(&mut self, request: TaskManagement) {
         let (id, proposed) = (request.id, request.proposed);
-        let (Some(session), Some(unit)) = (&self.session, self.unit()) else {
+        let (Some(session), Some(units)) = (&self.session, self.units()) else {
             return self.connection.complete_task_management(id, TaskManagementResponse::FunctionRejected);
         };
-        unit.lun.commands_aborted();
-        let is_absent = scsi::Address::parse(request.lun.0) != scsi::Address::Unit(0);
         let reach = Reach::of(request.function);
-        if reach != Reach::Target && is_absent {
+        let meant: Vec<_> = match reach {
+            Reach::Target => units.all().map(|unit| unit.lun.clone()).collect(),
+            Reach::OwnTasks | Reach::LogicalUnit => {
+                units.named(request.lun.0).map(|unit| unit.lun.clone()).into_iter().collect()
+            }
+        };
+        meant.iter().for_each(|lun| lun.commands_aborted());
+        if meant.is_empty() {
             let response = TaskManagementResponse::LunDoesNotExist;
             return self.connection.complete_task_management(id, response);
         }
         if reach == Reach::OwnTasks {
             return self.connection.complete_task_management(id, proposed);
         }
-        let others = self.shared.directory.others(unit.target.name(), session.tsih);
-        let (lun, mailbox) = (unit.lun.clone(), self.mailbox.clone());
+        let others = self.shared.directory.others(units.target.name(), session.tsih);
+        let mailbox = self.mailbox.clone();
         let scope = if reach == Reach::Target { TaskScope::All } else { TaskScope::LogicalUnit(request.lun) };
         let function = request.function;
         tokio::spawn(async move {
@@ -258,9 +270,11 @@ impl Driver {
                 other.mailbox.abort(scope, clears).await;
             }
             match function {
-                TaskManagementFunction::LogicalUnitReset => lun.logical_unit_reset(),
+                TaskManagementFunction::LogicalUnitReset => {
+                    meant.iter().for_each(|lun| lun.logical_unit_reset());
+                }
                 TaskManagementFunction::TargetWarmReset | TaskManagementFunction::TargetColdReset => {
-                    lun.target_reset();
+                    meant.iter().for_each(|lun| lun.target_reset());
                 }
                 _ => {}
             }

@@ -292,8 +292,8 @@ impl Driver {
         }
         if connection.is_closed() && connection.tasks_executing() == 0 && !self.begins_session {
             let session = self.session.take();
-            if let Some(unit) = session.as_ref().and_then(|session| session.unit.as_ref()) {
-                tracing::info!(peer = %self.peer, target = %unit.target.name(), "session ended");
+            if let Some(units) = session.as_ref().and_then(|session| session.units.as_ref()) {
+                tracing::info!(peer = %self.peer, target = %units.target.name(), "session ended");
             }
         }
     }

@@ -16,24 +16,60 @@ const RELATIVE_TARGET_PORT: u16 = 1;
 /// have an effect any more.
 pub(super) struct Session {
     pub(super) tsih: Tsih,
-    pub(super) unit: Option<Unit>,
+    pub(super) units: Option<Units>,
     directory: Arc<Directory>,
     /// Whoever waits for the end of the session sees this close.
     _ended: watch::Sender<()>,
 }
 
-/// The logical unit of a normal session.
-pub(super) struct Unit {
+/// The logical units of a normal session.
+pub(super) struct Units {
     pub(super) target: Arc<Target>,
+    /// The volume.
+    pub(super) volume: Unit,
+    /// What stands beside it.
+    pub(super) seed: Option<Unit>,
+}
+
+/// A logical unit that a session is attached to; dropping it detaches.
+pub(super) struct Unit {
     pub(super) lun: Arc<Lun>,
     pub(super) nexus: NexusId,
 }
 
+impl Units {
+    /// The unit that a LUN field means, if there is one.
+    pub(super) fn named(&self, lun: [u8; 8]) -> Option<&Unit> {
+        let address = scsi::Address::parse(lun);
+        self.all().find(|unit| address == scsi::Address::Unit(unit.lun.number()))
+    }
+
+    /// The unit that answers a command. The volume also answers for what is not there.
+    pub(super) fn answering(&self, lun: [u8; 8]) -> &Unit {
+        self.named(lun).unwrap_or(&self.volume)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Unit> {
+        std::iter::once(&self.volume).chain(&self.seed)
+    }
+}
+
+impl Unit {
+    fn attach(lun: Arc<Lun>, port: InitiatorPort) -> Result<Self, LoginStatus> {
+        let nexus = lun.attach(port, RELATIVE_TARGET_PORT).ok_or(LoginStatus::OutOfResources)?;
+        Ok(Self { lun, nexus })
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        self.lun.detach(self.nexus);
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(unit) = &self.unit {
-            unit.lun.detach(unit.nexus);
-        }
+        self.units = None;
         self.directory.forget(self.tsih);
     }
 }
@@ -47,14 +83,14 @@ pub(super) async fn begin(
 ) -> Result<Box<Session>, LoginStatus> {
     let peer = handle.address;
     let admission = directory.admit(SessionKey::of(&request), request.tsih, handle)?;
-    let mut session = Box::new(Session { tsih: admission.tsih, unit: None, directory, _ended: ended });
+    let mut session = Box::new(Session { tsih: admission.tsih, units: None, directory, _ended: ended });
     if let Some((_, old)) = admission.replaced {
         tracing::info!(initiator = %request.initiator_name, from = %old.address, by = %peer, "session reinstated");
         old.end().await;
     }
     let Some(name) = &request.target_name else { return Ok(session) };
     if request.session_type == iscsi::SessionType::Normal {
-        session.unit = Some(attach(&session.directory, name, &request).await?);
+        session.units = Some(attach(&session.directory, name, &request).await?);
     }
     Ok(session)
 }
@@ -63,13 +99,14 @@ async fn attach(
     directory: &Directory,
     name: &iscsi::IscsiName,
     request: &SessionRequested,
-) -> Result<Unit, LoginStatus> {
+) -> Result<Units, LoginStatus> {
     let target = directory.find(name).ok_or(LoginStatus::TargetRemoved)?;
-    let lun = target.lun().await.map_err(|error| {
+    let luns = target.luns().await.map_err(|error| {
         tracing::error!(target = %name, error = format!("{error:#}"), "the volume does not open");
         LoginStatus::TargetError
     })?;
     let port = InitiatorPort::iscsi(request.initiator_name.as_str(), request.isid.0);
-    let nexus = lun.attach(port, RELATIVE_TARGET_PORT).ok_or(LoginStatus::OutOfResources)?;
-    Ok(Unit { target, lun, nexus })
+    let volume = Unit::attach(luns.volume, port.clone())?;
+    let seed = luns.seed.map(|lun| Unit::attach(lun, port)).transpose()?;
+    Ok(Units { target, volume, seed })
 }

@@ -94,7 +94,7 @@ impl VolumeExports {
             if let Some(aside) = lun.damaged_reservations() {
                 damaged.lock().insert(id, aside.to_owned());
             }
-            Ok(lun)
+            Ok(lun.into())
         };
         self.directory.add(name.clone(), access, Box::new(open));
         self.published.lock().insert(id, name);

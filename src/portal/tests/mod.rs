@@ -43,7 +43,7 @@ impl Rig {
         let opened = store.clone();
         let open = move || {
             let unit = UnitConfig::volume([7; 16], TARGET, 0);
-            Ok(Lun::open(LunConfig { unit, reservations: None, room: None }, opened.clone())?)
+            Ok(Lun::open(LunConfig { unit, reservations: None, room: None }, opened.clone())?.into())
         };
         directory.add(name(TARGET), access, Box::new(open));
         let listener = bind(SocketAddr::new(ip, 0)).unwrap();
