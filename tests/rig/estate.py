@@ -84,6 +84,10 @@ class Estate:
         self.build = self.build_plan("as is")
         self.os = self.plan("debian", self.golden, self.build, keepGenerations=keep_generations)
         self.other_os = self.plan("other", self.golden, self.build, keepGenerations=keep_generations)
+        return self.furnish_servers(bays, fixed)
+
+    def furnish_servers(self, bays=3, fixed=True):
+        """The same without image and plans."""
         self.types = [self.hardware_type("SY480"), self.hardware_type("SY660")]
         self.groups = [self.group("east"), self.group("west")]
         self.enclosures = [self.enclosure("frame1", self.groups[0]), self.enclosure("frame2", self.groups[0])]
