@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use api::{AttributeType, CustomAttribute};
+use api::{AttributeType, CustomAttribute, truth};
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Deserializer};
 
@@ -24,7 +24,7 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 const STEP_TOLERANCE: f64 = 1e-9;
 
 /// Members of a network interface.
-const NIC_MEMBERS: [&str; 20] = [
+pub(super) const NIC_MEMBERS: [&str; 20] = [
     "ipaddress",
     "netmask",
     "gateway",
@@ -64,6 +64,9 @@ struct Constraints {
     #[serde(deserialize_with = "number")]
     increment: Option<f64>,
     unit: Option<String>,
+    /// Of a network interface: whether it may be left out.
+    #[serde(deserialize_with = "truth::maybe")]
+    ipv4disable: Option<bool>,
 }
 
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
@@ -293,6 +296,11 @@ pub fn needs_value(attribute: &CustomAttribute, has_image: bool) -> bool {
             .is_some_and(|least| least > 0.0),
         AttributeType::String | AttributeType::Nic => false,
     }
+}
+
+/// Whether a plan says that a network interface must not be left out.
+pub(super) fn is_mandatory_interface(attribute: &CustomAttribute) -> bool {
+    Constraints::parse(&attribute.constraints).unwrap_or_default().ipv4disable == Some(false)
 }
 
 /// Size of a volume in bytes, from the value of [`VOLUME_SIZE`] in MiB.

@@ -1,10 +1,11 @@
 //! OS build plans: scripts in order, and the attributes that they leave open.
 
-use api::{BuildPlanBody, BuildStep, CustomAttribute, PlanType, STEPS_MAX};
+use api::{AttributeType, BuildPlanBody, BuildStep, CustomAttribute, PlanType, STEPS_MAX};
 use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::chain::{self, User, check_editable, to_json, users};
+use super::placeholders::Placeholder;
 use super::plan_scripts::{self, PlanScript, plan_type};
 use super::{Changed, Envelope, Error, Kind, Result, Tx, attributes, deployment_plans, holds, json, uuid};
 
@@ -159,8 +160,9 @@ fn settle_attributes(
         settled.push(said);
     }
     for placeholder in scripts.iter().flat_map(PlanScript::placeholders) {
-        if position(&settled, &placeholder.name).is_none() {
-            settled.push(placeholder.attribute());
+        match position(&settled, &placeholder.name) {
+            None => settled.push(placeholder.attribute()),
+            Some(at) => take_default(&mut settled[at], placeholder),
         }
     }
     match settled.len() > ATTRIBUTES_MAX {
@@ -168,6 +170,16 @@ fn settle_attributes(
             Err(Error::invalid("customAttributes", format!("a plan has at most {ATTRIBUTES_MAX} attributes")))
         }
         false => Ok(settled),
+    }
+}
+
+/// An attribute that nobody gives a value takes its script's default; an empty text is a value.
+fn take_default(attribute: &mut CustomAttribute, placeholder: Placeholder) {
+    let has_one = attribute.kind != AttributeType::Nic && attribute.value.is_none();
+    if let Some(default) = placeholder.default.filter(|_| has_one && !placeholder.has_members)
+        && attributes::check_value(attribute, &default).is_ok()
+    {
+        attribute.value = Some(default);
     }
 }
 
@@ -261,7 +273,7 @@ fn keep_passwords(old: &[CustomAttribute], new: &BuildPlanBody) -> BuildPlanBody
     let mut new = new.clone();
     for attribute in &mut new.custom_attributes {
         let before = position(old, &attribute.name).map(|at| &old[at]);
-        if attribute.kind == api::AttributeType::Password && attribute.value.is_none() {
+        if attribute.kind == AttributeType::Password && attribute.value.is_none() {
             attribute.value = before.and_then(|before| before.value.clone());
         }
     }
