@@ -40,6 +40,7 @@ class Appliance(Osvold):
         self.boot_address = boot
         self.program = program
         self.environment = environment
+        self.plans = {}  # settings of plan scripts
 
     def configuration(self):
         """The text of the configuration file."""
@@ -47,8 +48,11 @@ class Appliance(Osvold):
         text += f"[iscsi]\nportals = {json.dumps(self.portals)}\n"
         if self.tls_address:
             text += f'[control.tls]\nlisten = ["{self.tls_address}"]\n'
+        plans = dict(self.plans)
         if appliance := os.environ.get("OSVOL_RIG_APPLIANCE"):
-            text += f'[plans]\nappliance = "{appliance}"\n'
+            plans.setdefault("appliance", appliance)
+        if plans:
+            text += "[plans]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in plans.items())
         if self.boot_address:
             text += f'[boot]\nlisten = ["{self.boot_address}"]\n'
         return text
