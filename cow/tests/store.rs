@@ -377,3 +377,27 @@ fn a_volume_whose_manifest_is_damaged_can_be_removed_and_its_data_stays() {
     assert_eq!(store.volumes().iter().map(|info| info.id).collect::<Vec<_>>(), [other]);
     assert_eq!(store.orphans().len(), 1, "what was written is still there");
 }
+
+#[test]
+fn a_volume_gets_another_name_in_use_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let id = clone(&store, "one", None, Some(1 << 20)).unwrap();
+    let other = clone(&store, "other", None, Some(1 << 20)).unwrap();
+    let volume = store.open_volume(id).unwrap();
+    volume.write(0, &[&pattern(3, BLOCK)], Wait::Yes).unwrap();
+    store.rename_volume(id, "two").unwrap();
+    assert_eq!(store.volume_info(id).unwrap().name, "two");
+    assert_eq!(store.rename_volume(other, "two").unwrap_err().kind(), Kind::Exists);
+    assert_eq!(store.rename_volume(other, "no/name").unwrap_err().kind(), Kind::Invalid);
+    // The name before is free, the refused one is not taken.
+    store.rename_volume(other, "one").unwrap();
+    store.rename_volume(other, "one").unwrap();
+    drop(volume);
+    killed(store);
+    let (store, volume) = reopened(dir.path(), id);
+    assert_eq!(read(&volume, 0, BLOCK), pattern(3, BLOCK));
+    assert_eq!(store.volume_info(id).unwrap().name, "two");
+    assert_eq!(store.volume_info(other).unwrap().name, "one");
+    assert_eq!(clone(&store, "two", None, Some(1 << 20)).unwrap_err().kind(), Kind::Exists);
+}

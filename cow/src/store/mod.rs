@@ -18,6 +18,7 @@ mod maintain;
 mod manifests;
 mod open;
 mod release;
+mod rename;
 mod rot;
 mod snapshots;
 mod space;
