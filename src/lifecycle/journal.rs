@@ -10,6 +10,9 @@ pub(super) enum Journal {
     Begun {
         /// Name of the volume that it makes.
         volume: Option<String>,
+        /// Name of the snapshot that it takes to make it.
+        #[serde(default)]
+        snapshot: Option<String>,
     },
     /// It has happened; volumes that it condemned may still be in the store: it is carried on.
     Committed,
@@ -33,12 +36,15 @@ mod tests {
     #[test]
     fn a_journal_reads_as_it_was_written() {
         for journal in [
-            Journal::Begun { volume: Some("OSVolume-7".into()) },
-            Journal::Begun { volume: None },
+            Journal::Begun { volume: Some("OSVolume-7".into()), snapshot: Some("scratch-1".into()) },
+            Journal::Begun { volume: None, snapshot: None },
             Journal::Committed,
         ] {
             assert_eq!(Journal::parse(&journal.text()), Some(journal));
         }
         assert_eq!(Journal::parse("{}"), None);
+        // As it was written before there were snapshots in it.
+        let old = Journal::parse(r#"{"phase":"begun","volume":"OSVolume-7"}"#);
+        assert_eq!(old, Some(Journal::Begun { volume: Some("OSVolume-7".into()), snapshot: None }));
     }
 }

@@ -28,10 +28,12 @@ mod prepare;
 mod recovery;
 pub mod rules;
 mod run;
+mod scratch;
 mod service;
 pub mod tasks;
 mod token;
 
+pub use scratch::{Beginning, Scratch};
 pub use service::{Answer, Ask, Consent, Lifecycle, ProfileSpec, Request, VolumeNames};
 
 #[cfg(test)]

@@ -54,10 +54,13 @@ impl Lifecycle {
         }
         let happened = match journal.map(Journal::parse) {
             None => false,
-            Some(Some(Journal::Begun { volume })) => {
+            Some(Some(Journal::Begun { volume, snapshot })) => {
                 failpoint::pass("begun");
                 if let Some(name) = volume.filter(|name| os_volumes::number_of(name).is_some()) {
                     self.remove_by_name(&name)?;
+                }
+                if let Some(name) = snapshot {
+                    self.remove_snapshot_named(&name)?;
                 }
                 failpoint::pass("created");
                 false
@@ -92,6 +95,14 @@ impl Lifecycle {
             holds::release(tx, &task.id.to_string())
         })?;
         failpoint::pass("finished");
+        Ok(())
+    }
+
+    /// Removes the snapshot of a scratch volume; its name was made up for it.
+    fn remove_snapshot_named(&self, name: &str) -> anyhow::Result<()> {
+        for snapshot in self.store.snapshots().into_iter().filter(|snapshot| snapshot.name == name) {
+            self.store.remove_snapshot(snapshot.id)?;
+        }
         Ok(())
     }
 

@@ -218,7 +218,7 @@ impl Lifecycle {
             Some(_) => Some(self.new_name(tx)?),
             None => None,
         };
-        let journal = Journal::Begun { volume: volume.clone() };
+        let journal = Journal::Begun { volume: volume.clone(), snapshot: None };
         tasks::set_journal(tx, record.id, Some(&journal.text()))?;
         tasks::forget_old(tx)?;
         let while_in_use = ask.consent.while_in_use;
@@ -226,7 +226,7 @@ impl Lifecycle {
     }
 
     /// A name that no volume has had: what has it after a crash is what this operation has made.
-    fn new_name(&self, tx: &Tx<'_>) -> catalog::Result<String> {
+    pub(super) fn new_name(&self, tx: &Tx<'_>) -> catalog::Result<String> {
         loop {
             let name = format!("{}{}", os_volumes::NAME_PREFIX, os_volumes::next_number(tx)?);
             if !self.names.is_taken(&name) {
