@@ -19,7 +19,7 @@ use std::{
 };
 
 use cow::{
-    CAPTURED, ImageId, Kind, NewVolume, Store, Subject, VolumeId, Wait,
+    Allocation, CAPTURED, ImageId, Kind, NewVolume, Store, Subject, VolumeId, Wait,
     disk::{
         Disk,
         sim::{Cut, Fault, FaultKind, Op, Rng, SimDisk},
@@ -93,6 +93,48 @@ fn a_captured_volume_is_what_it_was_and_stays_in_use() {
     assert_eq!(count(&store, "staging"), 0);
     let again = store.capture_image(Subject::Snapshot(snapshot), "again", &mut go_on).unwrap();
     assert_eq!(again.digest, past.digest, "the same content is the same");
+}
+
+/// What the guest no longer uses takes no space in the image, whether it was trimmed or holds zeros, down to a block.
+#[test]
+fn free_space_is_squeezed_out_of_a_captured_image() {
+    const BLOCK: u64 = 4096;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let import = store.begin_import("golden").unwrap();
+    import.write_at(0, &vec![1; 8 * MIB as usize]).unwrap();
+    let golden = store.finish_import(import, "raw", &mut go_on).unwrap().id;
+    let full = store.images().unwrap()[0].allocated_bytes;
+    assert!(full >= 8 * MIB);
+    let id = volume(&store, "v", Some(golden), 16 * MIB);
+    let open = store.open_volume(id).unwrap();
+    // Free in the image, and free again after it was used; both ends within a block.
+    open.write(10 * MIB, &[&vec![2; 4 * MIB as usize]], Wait::Yes).unwrap();
+    store.snapshot(id, "used").unwrap();
+    open.trim(MIB + 512, 5 * MIB - 1024, Wait::Yes).unwrap();
+    open.trim(10 * MIB, 4 * MIB, Wait::Yes).unwrap();
+    // Zeros that were written: by an agent that fills free space, and every other block.
+    open.write(7 * MIB, &[&vec![0; MIB as usize / 2]], Wait::Yes).unwrap();
+    for at in (15 * MIB..16 * MIB).step_by(2 * BLOCK as usize) {
+        open.write(at, &[&[3; BLOCK as usize], &[0; BLOCK as usize]], Wait::Yes).unwrap();
+    }
+    let mut now = vec![0; 16 * MIB as usize];
+    open.read(0, &mut now, Wait::Yes).unwrap();
+    let blocks =
+        now.chunks(BLOCK as usize).filter(|block| block.iter().any(|byte| *byte != 0)).count() as u64;
+    assert_eq!(blocks, (MIB + MIB + MIB / 2 + MIB / 2) / BLOCK + 2, "what is in use");
+
+    let image = store.capture_image(Subject::Volume(id), "squeezed", &mut go_on).unwrap();
+    assert_eq!(content(&store, Subject::Image(image.id)), now);
+    // Beside the blocks: digests, and where the file system notes which blocks there are.
+    let most = blocks * BLOCK + (64 << 10);
+    assert!((blocks * BLOCK..most).contains(&image.allocated_bytes), "{} of {most}", image.allocated_bytes);
+    // A volume of it has nothing there either: its holes are the guest's to see, and no chunk of them is hashed.
+    let twin = volume(&store, "twin", Some(image.id), 16 * MIB);
+    let status = store.open_volume(twin).unwrap().block_status(0, 16 * MIB).unwrap();
+    let mapped = status.iter().filter(|(_, allocation)| *allocation == Allocation::Mapped);
+    let mapped: u64 = mapped.map(|(bytes, _)| bytes).sum();
+    assert!(mapped <= 3 * MIB + MIB / 2 + (128 << 10), "{mapped} bytes of chunks");
 }
 
 #[test]
