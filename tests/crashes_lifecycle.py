@@ -50,7 +50,9 @@ def build():
         command = ["cargo", "build", "--locked", "--features", "failpoints", "--bin", "osvold"]
         subprocess.run(command, cwd=project(), check=True, timeout=1500)
         aside.parent.mkdir(exist_ok=True)
-        shutil.copy(target / "debug/osvold", aside)
+        # Another stage may be running the one that is there.
+        shutil.copy2(target / "debug/osvold", (copy := aside.with_name(f"osvold.{os.getpid()}")))
+        copy.replace(aside)
     return aside
 
 
