@@ -4,4 +4,5 @@ mod moves;
 mod races;
 mod rig;
 mod safety;
+mod scratch;
 mod scripts;
