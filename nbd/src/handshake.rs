@@ -207,7 +207,7 @@ impl Handshake {
             return refuse(out, option, option_reply::ERR_UNKNOWN, "there is no export of this name");
         }
         let is_ours =
-            |query: &&[u8]| *query == BASE_ALLOCATION.as_bytes() || (!sets && *query == BASE.as_bytes());
+            |query: &[u8]| query == BASE_ALLOCATION.as_bytes() || (!sets && query == BASE.as_bytes());
         let lists_all = !sets && queries.is_empty();
         if lists_all || queries.iter().copied().any(is_ours) {
             self.agreed.allocation |= sets;
