@@ -24,7 +24,7 @@ use support::{
 };
 
 /// One operation of each kind, by its number in the histories.
-const OPERATIONS: [(&str, u64); 19] = [
+const OPERATIONS: [(&str, u64); 20] = [
     ("create volume", 0),
     ("import", 4),
     ("remove image", 7),
@@ -43,6 +43,7 @@ const OPERATIONS: [(&str, u64); 19] = [
     ("grow", 71),
     ("compact", 77),
     ("reserve", 79),
+    ("rename", 80),
     ("write", 90),
 ];
 
@@ -94,6 +95,43 @@ fn every_call_fails_once_in_every_operation_and_nothing_is_lost() {
     }
     println!("{runs} runs with one failed call each");
     assert!(runs > 300, "{runs}");
+}
+
+/// A rename of which nobody knows whether it counts: both names are taken until a new process has looked.
+#[test]
+fn while_a_rename_is_in_doubt_neither_name_is_anybody_elses() {
+    let mut in_doubt = 0;
+    for op in [Op::SyncDir, Op::Rename, Op::Create, Op::Write, Op::Sync] {
+        for (after, kind) in
+            [(0, FaultKind::Io), (0, FaultKind::Late), (1, FaultKind::Io), (1, FaultKind::Late)]
+        {
+            let geometry = small_geometry(&mut Rng::new(5));
+            let disk = SimDisk::new(5);
+            cow::disk::Disk::create_dir(&disk, std::path::Path::new("/var")).unwrap();
+            cow::disk::Disk::sync_dir(&disk, std::path::Path::new("/")).unwrap();
+            let store = open(&disk, geometry).unwrap();
+            let new = |name: &str| NewVolume { name: name.into(), image: None, size_bytes: Some(4096) };
+            let id = store.create_volume(new("old")).unwrap().id;
+            disk.set_fault(Some(Fault { times: 100, ..Fault::once(op, after, kind) }));
+            let renamed = store.rename_volume(id, "new");
+            disk.set_fault(None);
+            let unknown = store.volumes().iter().all(|info| info.name != "old" && info.name != "new");
+            in_doubt += u32::from(unknown);
+            for name in ["old", "new"] {
+                let is_it = store.volumes().iter().any(|info| info.id == id && info.name == name);
+                let taken = store.create_volume(new(name)).is_err();
+                assert_eq!(taken, is_it || unknown, "{op:?} {after} {kind:?}: {name} after {renamed:?}");
+            }
+            drop(store);
+            let store = open(&disk.kill(), geometry).unwrap();
+            let mut names: Vec<String> = store.volumes().into_iter().map(|info| info.name).collect();
+            names.sort();
+            let all = names.len();
+            names.dedup();
+            assert_eq!(names.len(), all, "{op:?} {after} {kind:?}: two of one name");
+        }
+    }
+    assert!(in_doubt > 0, "no fault left it in doubt");
 }
 
 /// The sector that is written last, and what is written there.

@@ -60,6 +60,7 @@ pub fn recover(
     )?;
     let infos = store.volumes();
     let names: Vec<String> = infos.iter().map(|info| info.name.clone()).collect();
+    let model = &*model.known_by(&names);
     let there = present(model.volumes.iter().map(|volume| (&volume.name, volume.presence)), &names)?;
     let snapshot_infos = store.snapshots();
     let names: Vec<String> = snapshot_infos.iter().map(|info| info.name.clone()).collect();
@@ -243,6 +244,8 @@ impl Recovered {
     pub fn settle(self, model: &mut Model, end: End) -> Arc<Store> {
         let presence = |there: bool| if there { Presence::Yes } else { Presence::No };
         let infos = self.store.volumes();
+        let names: Vec<String> = infos.iter().map(|info| info.name.clone()).collect();
+        *model = model.known_by(&names).into_owned();
         for (volume, found) in model.volumes.iter_mut().zip(self.volumes) {
             volume.id = infos.iter().find(|info| info.name == volume.name).map(|info| info.id);
             match found {

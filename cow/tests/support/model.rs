@@ -1,5 +1,7 @@
 //! The dumbest right thing: for every sector the contents that are allowed now.
 
+use std::borrow::Cow;
+
 use cow::{ImageId, SnapshotId, VolumeId};
 
 use super::tags::Tag;
@@ -118,6 +120,8 @@ pub enum Pending {
     Grow { volume: usize, sectors: usize },
     /// So many bytes are guaranteed to it.
     Reserve { volume: usize, bytes: u64 },
+    /// It gets this name.
+    Rename { volume: usize, name: String },
 }
 
 #[derive(Debug, Clone, Default)]
@@ -165,6 +169,7 @@ impl Model {
                 volume.become_snapshot(&tags);
             }
             Pending::Reserve { volume, bytes } => self.volumes[volume].reserve = bytes,
+            Pending::Rename { volume, name } => self.volumes[volume].name = name,
             Pending::Grow { volume, sectors } => {
                 self.volumes[volume].sectors.resize(sectors, Sector::default())
             }
@@ -191,6 +196,18 @@ impl Model {
         volume.sectors.iter_mut().for_each(Sector::settle);
         volume.groups.clear();
         volume.suspect = false;
+    }
+
+    /// The same, with the new name where a volume was being renamed and that is found.
+    pub fn known_by(&self, names: &[String]) -> Cow<'_, Self> {
+        match &self.pending {
+            Pending::Rename { volume, name } if names.contains(name) => {
+                let mut renamed = self.clone();
+                renamed.volumes[*volume].name.clone_from(name);
+                Cow::Owned(renamed)
+            }
+            _ => Cow::Borrowed(self),
+        }
     }
 
     pub fn volumes_there(&self) -> Vec<usize> {

@@ -108,6 +108,7 @@ impl History {
             75..=76 if self.plan.fault_one_in > 0 => self.fill_or_make_room(),
             77..=78 => self.compact(volume),
             79 => self.set_reserve(volume),
+            80 => self.rename(volume),
             _ => self.write(volume, false),
         }
     }

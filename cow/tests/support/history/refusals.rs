@@ -98,7 +98,10 @@ impl History {
                 self.model.failed(&live);
             }
             // Neither is known to have happened: a new process looks.
-            Pending::RollBack { .. } | Pending::Grow { .. } | Pending::Reserve { .. } => {
+            Pending::RollBack { .. }
+            | Pending::Grow { .. }
+            | Pending::Reserve { .. }
+            | Pending::Rename { .. } => {
                 self.store = None;
                 self.handles.clear();
                 return self.recover_with(End::Kill);

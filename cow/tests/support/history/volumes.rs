@@ -102,6 +102,17 @@ impl History {
         Ok(())
     }
 
+    pub(super) fn rename(&mut self, volume: usize) -> Outcome {
+        let name = self.name("r");
+        self.note(|| format!("rename volume {volume} to `{name}`"));
+        let id = self.model.volumes[volume].id.ok_or("no id")?;
+        self.model.pending = Pending::Rename { volume, name: name.clone() };
+        self.store()?.rename_volume(id, &name).map_err(|error| self.refused(error))?;
+        self.check_forks()?;
+        self.model.done();
+        Ok(())
+    }
+
     pub(super) fn grow(&mut self, volume: usize) -> Outcome {
         let sectors = self.model.volumes[volume].sectors.len() + self.rng.index(40);
         self.note(|| format!("grow volume {volume} to {sectors} sectors"));
