@@ -13,6 +13,9 @@ pub struct Export {
     pub size_bytes: u64,
     /// Nothing can be written.
     pub read_only: bool,
+    /// Clients may connect more than once. All connections share one volume without a cache of their own, so a flush on
+    /// any of them covers what all have been answered.
+    pub multi_conn: bool,
 }
 
 impl Export {
@@ -20,14 +23,14 @@ impl Export {
         name.is_empty() || name == self.name.as_bytes()
     }
 
-    /// What a client is told that it can do. CAN_MULTI_CONN holds since all connections share one volume without a
-    /// cache of their own: a flush of any of them covers what all have been answered.
+    /// What a client is told that it can do.
     pub(crate) fn transmission_flags(&self, structured: bool) -> u16 {
-        let both = flags::HAS_FLAGS | flags::SEND_FLUSH | flags::SEND_FUA | flags::CAN_MULTI_CONN;
+        let both = flags::HAS_FLAGS | flags::SEND_FLUSH | flags::SEND_FUA;
         let access = match self.read_only {
             true => flags::READ_ONLY,
             false => flags::SEND_TRIM | flags::SEND_WRITE_ZEROES,
         };
-        both | access | if structured { flags::SEND_DF } else { 0 }
+        let if_set = |set: bool, flag| if set { flag } else { 0 };
+        both | access | if_set(structured, flags::SEND_DF) | if_set(self.multi_conn, flags::CAN_MULTI_CONN)
     }
 }

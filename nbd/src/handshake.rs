@@ -209,7 +209,7 @@ impl Handshake {
         let is_ours =
             |query: &[u8]| query == BASE_ALLOCATION.as_bytes() || (!sets && query == BASE.as_bytes());
         let lists_all = !sets && queries.is_empty();
-        if lists_all || queries.iter().copied().any(is_ours) {
+        if lists_all || queries.into_iter().any(is_ours) {
             self.agreed.allocation |= sets;
             let mut context = BytesMut::with_capacity(4 + BASE_ALLOCATION.len());
             context.put_u32(if sets { BASE_ALLOCATION_ID } else { 0 });

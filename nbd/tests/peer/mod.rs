@@ -13,6 +13,7 @@ pub fn export() -> Export {
         description: "a test".to_owned(),
         size_bytes: 64 * MIB,
         read_only: false,
+        multi_conn: true,
     }
 }
 
