@@ -7,6 +7,9 @@ use crate::place::Place;
 use crate::placeholder::{self, Placeholder};
 use crate::values::{Value, Values};
 
+/// Most bytes of all scripts with values filled in: short names can stand for long values very often.
+pub const EXPANDED_BYTES_MAX: usize = 16 << 20;
+
 /// What a password is shown as.
 const MASK: &str = "********";
 
@@ -65,8 +68,9 @@ pub struct Fault {
 pub fn expand(steps: &[Step], values: &Values) -> Result<Expanded, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut expanded = Vec::new();
+    let mut room = EXPANDED_BYTES_MAX;
     for (index, step) in steps.iter().enumerate() {
-        let mut filling = Filling { step, number: index + 1, values, faults: &mut faults };
+        let mut filling = Filling { step, number: index + 1, values, faults: &mut faults, room: &mut room };
         expanded.push(ExpandedStep { name: step.name.clone(), lines: filling.fill() });
     }
     if !faults.is_empty() {
@@ -89,6 +93,16 @@ impl Expanded {
     #[must_use]
     pub fn lines_of(&self, step: usize) -> &[String] {
         self.steps.get(step).map_or(&[], |step| &step.lines)
+    }
+
+    /// These steps, and those after them.
+    #[must_use]
+    pub fn followed_by(&self, others: &Self) -> Self {
+        let steps = self.steps.iter().chain(&others.steps).cloned().collect();
+        let mut secrets: Vec<String> = self.secrets.iter().chain(&others.secrets).cloned().collect();
+        secrets.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        secrets.dedup();
+        Self { steps, secrets }
     }
 
     /// Whether there is nothing to be run.
@@ -128,6 +142,8 @@ struct Filling<'a> {
     number: usize,
     values: &'a Values,
     faults: &'a mut Vec<Fault>,
+    /// Bytes that all scripts may still have.
+    room: &'a mut usize,
 }
 
 impl Filling<'_> {
@@ -140,6 +156,13 @@ impl Filling<'_> {
             let raw = raw.strip_suffix('\r').unwrap_or(raw);
             let terminator = open.as_ref().map(|(word, _)| word.as_str());
             let line = self.fill_line(raw, number, terminator, &mut unresolved);
+            let Some(left) = self.room.checked_sub(line.len() + 1) else {
+                let message =
+                    format!("with their values the scripts have more than {EXPANDED_BYTES_MAX} bytes");
+                self.fault(number, None, message);
+                return lines;
+            };
+            *self.room = left;
             open = match open {
                 // The author's own line ends it; one that a value made was refused.
                 Some((word, _)) if line == word => None,
@@ -178,8 +201,9 @@ impl Filling<'_> {
             let full = found.full_name();
             match self.text(&found) {
                 Some(value) => {
+                    self.check_one_line(&full, &value, number);
                     if terminator.is_none() && !is_comment {
-                        self.check(&line, &full, &value, number);
+                        self.check_place(&line, &full, &value, number);
                     }
                     line += &value.text;
                 }
@@ -209,13 +233,17 @@ impl Filling<'_> {
         given.or_else(|| found.default.map(|text| Value { text: text.to_owned(), secret: false }))
     }
 
-    fn check(&mut self, before: &str, name: &str, value: &Value, number: usize) {
-        if self.values.get(name).is_none() {
-            return;
-        }
+    /// A line end makes a command of what follows it, in a comment and in a heredoc as well.
+    fn check_one_line(&mut self, name: &str, value: &Value, number: usize) {
         if value.text.chars().any(char::is_control) {
             let message = format!("the value of {name:?} has a line end or another control character");
-            return self.fault(number, Some(name.to_owned()), message);
+            self.fault(number, Some(name.to_owned()), message);
+        }
+    }
+
+    fn check_place(&mut self, before: &str, name: &str, value: &Value, number: usize) {
+        if self.values.get(name).is_none() {
+            return;
         }
         if let Some(c) = Place::behind(before).breaks_out(&value.text) {
             let message = format!(
@@ -276,7 +304,10 @@ mod tests {
     #[test]
     fn a_value_stays_in_its_place() {
         assert_eq!(faults("!echo @A@ >> ./x", &[("A", "a; rm -rf .")]), [(1, Some("A".into()))]);
-        assert_eq!(faults("echo @A@", &[("A", "a\nrm x")]), [(1, Some("A".into()))]);
+        for script in ["echo @A@", "# @A@", "upload -<<E /x\n@A@\nE"] {
+            let line = script.lines().position(|line| line.contains('@')).unwrap() + 1;
+            assert_eq!(faults(script, &[("A", "a\nrm x")]), [(line, Some("A".into()))], "{script}");
+        }
         // The author may write what a value may not be.
         assert_eq!(lines("!echo @A:$(date)@", &[]), ["!echo $(date)"]);
     }
@@ -310,6 +341,13 @@ mod tests {
         assert_eq!(expanded.lines_of(0)[1], "abc abcdef");
         assert!(expanded.shown().contains("******** ********"), "{}", expanded.shown());
         assert!(!format!("{expanded:?}").contains("abc"));
+    }
+
+    #[test]
+    fn scripts_do_not_grow_past_a_bound() {
+        let value = "x".repeat(250);
+        let script = format!("upload -<<E /x\n{}E", "@A@@A@@A@@A@@A@@A@@A@@A@\n".repeat(10_000));
+        assert_eq!(faults(&script, &[("A", &value)]), [(8386, None)]);
     }
 
     #[test]
