@@ -10,12 +10,15 @@ use anyhow::Context;
 use api::{Code, Refusal};
 use cow::{Store, Volume, VolumeId};
 use script::Expanded;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, watch};
 
 use super::guestfish::Guestfish;
 use super::job::{Ended, Engine, Event, Failure, Job, Report, Stop, Told};
 use super::{builtin, log};
 use crate::door::{Door, DoorSettings};
+
+/// Longest time of a job of the built-in engine, which nothing can end from outside.
+const BUILTIN_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Tries to close a volume that a door's last command still holds for a moment.
 const CLOSE_TRIES: u32 = 100;
@@ -44,8 +47,10 @@ pub trait Personalize: Send + Sync + 'static {
 pub struct Deployer {
     store: Arc<Store>,
     guestfish: Arc<Guestfish>,
-    /// Jobs at a time.
+    /// Jobs of guestfish at a time.
     slots: Semaphore,
+    /// Jobs of the built-in engine at a time.
+    quick_slots: Semaphore,
     time_max: Duration,
     /// Set when the daemon stops: jobs end.
     stopping: watch::Sender<bool>,
@@ -66,6 +71,7 @@ impl Deployer {
             store,
             guestfish: Guestfish::new(settings),
             slots: Semaphore::new(slots.min(Semaphore::MAX_PERMITS)),
+            quick_slots: Semaphore::new(processors.min(Semaphore::MAX_PERMITS)),
             time_max: settings.time_max.as_std(),
             stopping: watch::Sender::new(false),
             directory: directory.to_owned(),
@@ -81,6 +87,7 @@ impl Deployer {
     /// Ends all jobs, and begins no more.
     pub fn stop(&self) {
         self.slots.close();
+        self.quick_slots.close();
         self.stopping.send_replace(true);
     }
 
@@ -89,13 +96,18 @@ impl Deployer {
             let (steps, took, log) = (Vec::new(), Duration::ZERO, String::new());
             return Ok(Report { engine: Engine::None, steps, took, log });
         }
-        told(Event::Queued);
-        let Ok(_slot) = self.slots.acquire().await else {
+        let volume = self.open(job.volume).await.map_err(plain)?;
+        let engine = match self.engine(&job, &volume).await {
+            Ok(engine) => engine,
+            Err(refusal) => {
+                drop(volume);
+                return Err(plain(self.close(job.volume).await.err().unwrap_or(refusal)));
+            }
+        };
+        let Ok(_slot) = self.slot(engine, told).await else {
             return Err(plain(is_stopping()));
         };
         let began = Instant::now();
-        let volume = self.open(job.volume).await.map_err(plain)?;
-        let engine = self.engine(&job, &volume).await.map_err(plain)?;
         told(Event::Begins(engine));
         let mut stopping = self.stopping.subscribe();
         let ended = match engine {
@@ -119,6 +131,17 @@ impl Deployer {
         }
     }
 
+    /// A place among the jobs that run. The built-in engine's, which take milliseconds, do not wait for guestfish's.
+    async fn slot(&self, engine: Engine, told: &Told<'_>) -> Result<SemaphorePermit<'_>, AcquireError> {
+        if engine == Engine::Builtin {
+            return self.quick_slots.acquire().await;
+        }
+        if self.slots.available_permits() == 0 {
+            told(Event::Queued);
+        }
+        self.slots.acquire().await
+    }
+
     /// The built-in engine for scripts that fit it, guestfish for all others.
     async fn engine(&self, job: &Job, volume: &Arc<Volume>) -> Result<Engine, Refusal> {
         let (script, disk) = (job.script.clone(), volume.clone());
@@ -130,7 +153,7 @@ impl Deployer {
     }
 
     async fn run_builtin(&self, job: &Job, volume: Arc<Volume>, told: &Told<'_>) -> Ended {
-        let (script, deadline) = (job.script.clone(), Instant::now() + self.time_max);
+        let (script, deadline) = (job.script.clone(), Instant::now() + self.time_max.min(BUILTIN_TIME_MAX));
         let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
         let running = blocking(move || {
             let told = move |event| drop(sender.send(event));
