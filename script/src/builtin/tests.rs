@@ -1,0 +1,1 @@
+//! Whole sessions on disks in memory.
