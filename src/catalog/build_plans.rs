@@ -4,17 +4,18 @@ use api::{AttributeType, BuildPlanBody, BuildStep, CustomAttribute, PlanType, ST
 use rusqlite::{Row, params};
 use uuid::Uuid;
 
-use super::chain::{self, User, check_editable, to_json, users};
+use super::chain::{self, User, check_editable, users};
 use super::placeholders::Placeholder;
 use super::plan_scripts::{self, PlanScript, plan_type};
-use super::{Changed, Envelope, Error, Kind, Result, Tx, attributes, deployment_plans, holds, json, uuid};
+use super::sealed::{Column, of_column, to_column};
+use super::{Changed, Envelope, Error, Kind, Result, Tx, attributes, deployment_plans, holds, uuid};
 
 const KIND: Kind = Kind::BuildPlan;
 const TABLE: &str = "build_plans";
 const COLUMNS: &str = "plan_type, attributes, read_only";
 
 /// Most attributes of a plan.
-const ATTRIBUTES_MAX: usize = 1024;
+pub(super) const ATTRIBUTES_MAX: usize = 1024;
 
 /// A build plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,7 +203,7 @@ pub fn find(tx: &Tx<'_>, reference: &str) -> Result<BuildPlan> {
 /// When there is none.
 pub fn get(tx: &Tx<'_>, id: Uuid) -> Result<BuildPlan> {
     let sql = format!("SELECT {}, {COLUMNS} FROM {TABLE} WHERE id = ?1", Envelope::COLUMNS);
-    let found = tx.prepare_cached(&sql)?.query_row([id.to_string()], read);
+    let found = tx.prepare_cached(&sql)?.query_row([id.to_string()], |row| read(tx, row));
     let plan = chain::found(found, KIND, &id)?;
     Ok(BuildPlan { steps: steps(tx, id)?, ..plan })
 }
@@ -214,7 +215,7 @@ pub fn get(tx: &Tx<'_>, id: Uuid) -> Result<BuildPlan> {
 pub fn list(tx: &Tx<'_>) -> Result<Vec<BuildPlan>> {
     let sql = format!("SELECT {}, {COLUMNS} FROM {TABLE} ORDER BY name", Envelope::COLUMNS);
     let mut statement = tx.prepare_cached(&sql)?;
-    let plans = statement.query_map([], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let plans = statement.query_map([], |row| read(tx, row))?.collect::<rusqlite::Result<Vec<_>>>()?;
     let with_steps = |plan: BuildPlan| Ok(BuildPlan { steps: steps(tx, plan.envelope.id)?, ..plan });
     plans.into_iter().map(with_steps).collect()
 }
@@ -316,12 +317,12 @@ fn check_free(tx: &Tx<'_>, id: Uuid) -> Result<()> {
     chain::check_all_free(tx, Kind::DeploymentPlan, sql, &id.to_string())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<BuildPlan> {
+fn read(tx: &Tx<'_>, row: &Row<'_>) -> rusqlite::Result<BuildPlan> {
     Ok(BuildPlan {
         envelope: Envelope::read(row)?,
         plan_type: plan_type(row, 6)?,
         steps: Vec::new(),
-        attributes: json(row, 7)?,
+        attributes: of_column(tx.sealer(), Column::BuildPlan, row, 7)?,
         read_only: row.get(8)?,
     })
 }
@@ -342,7 +343,7 @@ fn write(tx: &Tx<'_>, plan: &BuildPlan) -> Result<()> {
         e.modified_ms,
         e.revision,
         plan.plan_type.as_str(),
-        to_json(&plan.attributes)?,
+        to_column(tx.sealer(), Column::BuildPlan, &e.id.to_string(), &plan.attributes)?,
         plan.read_only
     ];
     tx.prepare_cached(sql)?.execute(values).map_err(|error| Error::of_write(error, KIND, &e.name))?;

@@ -88,6 +88,7 @@ mod tests {
         assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
         let other = tempfile::tempdir().unwrap();
         fs::copy(&copy, other.path().join("catalog.sqlite")).unwrap();
+        fs::copy(directory.path().join("secret.key"), other.path().join("secret.key")).unwrap();
         let restored = Catalog::open(other.path()).unwrap();
         assert_eq!(restored.damage(), Vec::<String>::new());
         assert_eq!(restored.write(os_volumes::next_number).unwrap(), 4);

@@ -1,16 +1,18 @@
 //! Deployment plans: a golden image, a build plan, and values for what it leaves open.
 
 use api::{
-    AttributeType, CustomAttribute, DeploymentPlanBody, KEEP_GENERATIONS_DEFAULT, KEEP_GENERATIONS_MAX,
-    PlanType,
+    AttributeType, CustomAttribute, DeploymentPlanBody, KEEP_GENERATIONS_DEFAULT,
+    KEEP_GENERATIONS_MAX, PlanType,
 };
 use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::build_plans::{self, BuildPlan, Origin, position};
-use super::chain::{self, User, check_editable, to_json, users};
+use super::chain::{self, User, check_editable, users};
+use super::sealed::{Column, of_column, to_column};
 use super::{
-    Changed, Envelope, Error, Kind, Result, Tx, attributes, golden_images, holds, json, uuid, uuid_or_null,
+    Changed, Envelope, Error, Kind, Result, Tx, attributes, golden_images, holds, uuid,
+    uuid_or_null,
 };
 
 pub use super::effective::{Effective, Resolved, check_attributes, secret_names};
@@ -18,7 +20,8 @@ pub use super::script_values::{Target, script_steps, script_values};
 
 const KIND: Kind = Kind::DeploymentPlan;
 const TABLE: &str = "deployment_plans";
-const COLUMNS: &str = "build_plan_id, golden_image_id, keep_generations, attributes, read_only, imported";
+const COLUMNS: &str =
+    "build_plan_id, golden_image_id, keep_generations, attributes, read_only, imported";
 
 /// A deployment plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +47,20 @@ pub struct DeploymentPlan {
 /// # Errors
 /// When something in it cannot be, what it refers to is not there, or its name is taken.
 pub fn insert(tx: &Tx<'_>, new: &DeploymentPlanBody, origin: Origin) -> Result<DeploymentPlan> {
-    let plan = settle(tx, Envelope::new(tx, new.name.as_str(), &new.description)?, None, new, origin)?;
+    let plan = settle(
+        tx,
+        Envelope::new(tx, new.name.as_str(), &new.description)?,
+        None,
+        new,
+        origin,
+    )?;
     write(tx, &plan)?;
-    tx.changed(KIND, plan.envelope.id, &plan.envelope.name, Changed::Created);
+    tx.changed(
+        KIND,
+        plan.envelope.id,
+        &plan.envelope.name,
+        Changed::Created,
+    );
     Ok(plan)
 }
 
@@ -60,16 +74,23 @@ fn settle(
 ) -> Result<DeploymentPlan> {
     let build_plan = build_plans::find(tx, &new.oe_build_plan_uri)?;
     if build_plan.plan_type != PlanType::Deploy {
-        let message =
-            format!("build plan {:?} captures; one that deploys is needed", build_plan.envelope.name);
+        let message = format!(
+            "build plan {:?} captures; one that deploys is needed",
+            build_plan.envelope.name
+        );
         return Err(Error::invalid("oeBuildPlanURI", message));
     }
-    let image = new.golden_image_uri.as_deref().map(|image| golden_images::find(tx, image)).transpose()?;
+    let image = new
+        .golden_image_uri
+        .as_deref()
+        .map(|image| golden_images::find(tx, image))
+        .transpose()?;
     let before = old.map_or(KEEP_GENERATIONS_DEFAULT, |old| old.keep_generations);
     let keep_generations = new.keep_generations.unwrap_or(before);
     if keep_generations > KEEP_GENERATIONS_MAX {
-        let message =
-            format!("keepGenerations is {keep_generations}; 0 to {KEEP_GENERATIONS_MAX} are allowed");
+        let message = format!(
+            "keepGenerations is {keep_generations}; 0 to {KEEP_GENERATIONS_MAX} are allowed"
+        );
         return Err(Error::invalid("keepGenerations", message));
     }
     if let Some(image) = &image {
@@ -95,7 +116,8 @@ fn settle_attributes(
 ) -> Result<Vec<CustomAttribute>> {
     let before = old.map_or(&[][..], |old| &old.attributes);
     for (index, attribute) in said.iter().enumerate() {
-        let known = position(&build_plan.attributes, &attribute.name).or(position(before, &attribute.name));
+        let known =
+            position(&build_plan.attributes, &attribute.name).or(position(before, &attribute.name));
         if known.is_none() && origin == Origin::Written {
             return Err(unknown(build_plan, &attribute.name));
         }
@@ -104,12 +126,18 @@ fn settle_attributes(
             return Err(Error::invalid("customAttributes", message));
         }
     }
-    let settled = build_plan.attributes.iter().map(|base| settle_attribute(base, before, said));
+    let settled = build_plan
+        .attributes
+        .iter()
+        .map(|base| settle_attribute(base, before, said));
     let settled: Vec<CustomAttribute> = settled.collect();
     for attribute in settled.iter().filter(|_| origin == Origin::Written) {
         if let Some(value) = attribute.value.as_deref().filter(|value| !value.is_empty()) {
             attributes::check_value(attribute, value).map_err(|error| {
-                Error::invalid("customAttributes", format!("attribute {:?}: {error}", attribute.name))
+                Error::invalid(
+                    "customAttributes",
+                    format!("attribute {:?}: {error}", attribute.name),
+                )
             })?;
         }
     }
@@ -127,7 +155,9 @@ fn settle_attribute(
     let value = value.or_else(|| before.map_or(base.value.clone(), |before| before.value.clone()));
     let own_id = |one: &CustomAttribute| one.id.clone().filter(|id| Uuid::try_parse(id).is_ok());
     let id = before.and_then(own_id).or_else(|| said.and_then(own_id));
-    let flag = |of: fn(&CustomAttribute) -> Option<bool>| said.and_then(of).or_else(|| before.and_then(of));
+    let flag = |of: fn(&CustomAttribute) -> Option<bool>| {
+        said.and_then(of).or_else(|| before.and_then(of))
+    };
     CustomAttribute {
         value: value.filter(|_| base.kind != AttributeType::Nic),
         id: Some(id.unwrap_or_else(|| Uuid::new_v4().to_string())),
@@ -138,10 +168,21 @@ fn settle_attribute(
 }
 
 fn unknown(build_plan: &BuildPlan, name: &str) -> Error {
-    let near = api::nearest(name, build_plan.attributes.iter().map(|known| known.name.as_str()));
-    let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+    let near = api::nearest(
+        name,
+        build_plan
+            .attributes
+            .iter()
+            .map(|known| known.name.as_str()),
+    );
+    let near = near
+        .map(|near| format!("; did you mean {near:?}?"))
+        .unwrap_or_default();
     let plan = &build_plan.envelope.name;
-    Error::invalid("customAttributes", format!("build plan {plan:?} has no attribute {name:?}{near}"))
+    Error::invalid(
+        "customAttributes",
+        format!("build plan {plan:?} has no attribute {name:?}{near}"),
+    )
 }
 
 /// The one that a path (of either side), an id or a name means.
@@ -149,8 +190,13 @@ fn unknown(build_plan: &BuildPlan, name: &str) -> Error {
 /// # Errors
 /// When there is none.
 pub fn find(tx: &Tx<'_>, reference: &str) -> Result<DeploymentPlan> {
-    let twin = reference.strip_prefix(api::OS_DEPLOYMENT_PLANS).and_then(|rest| rest.strip_prefix('/'));
-    get(tx, super::id_of(tx, KIND, TABLE, twin.unwrap_or(reference))?)
+    let twin = reference
+        .strip_prefix(api::OS_DEPLOYMENT_PLANS)
+        .and_then(|rest| rest.strip_prefix('/'));
+    get(
+        tx,
+        super::id_of(tx, KIND, TABLE, twin.unwrap_or(reference))?,
+    )
 }
 
 /// The one with this id.
@@ -158,8 +204,13 @@ pub fn find(tx: &Tx<'_>, reference: &str) -> Result<DeploymentPlan> {
 /// # Errors
 /// When there is none.
 pub fn get(tx: &Tx<'_>, id: Uuid) -> Result<DeploymentPlan> {
-    let sql = format!("SELECT {}, {COLUMNS} FROM {TABLE} WHERE id = ?1", Envelope::COLUMNS);
-    let found = tx.prepare_cached(&sql)?.query_row([id.to_string()], read);
+    let sql = format!(
+        "SELECT {}, {COLUMNS} FROM {TABLE} WHERE id = ?1",
+        Envelope::COLUMNS
+    );
+    let found = tx
+        .prepare_cached(&sql)?
+        .query_row([id.to_string()], |row| read(tx, row));
     chain::found(found, KIND, &id)
 }
 
@@ -168,9 +219,14 @@ pub fn get(tx: &Tx<'_>, id: Uuid) -> Result<DeploymentPlan> {
 /// # Errors
 /// The database's.
 pub fn list(tx: &Tx<'_>) -> Result<Vec<DeploymentPlan>> {
-    let sql = format!("SELECT {}, {COLUMNS} FROM {TABLE} ORDER BY name", Envelope::COLUMNS);
+    let sql = format!(
+        "SELECT {}, {COLUMNS} FROM {TABLE} ORDER BY name",
+        Envelope::COLUMNS
+    );
     let mut statement = tx.prepare_cached(&sql)?;
-    Ok(statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?)
+    Ok(statement
+        .query_map([], |row| read(tx, row))?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// Changes one, as a whole.
@@ -186,14 +242,20 @@ pub fn update(
     let old = get(tx, id)?;
     old.envelope.check(KIND, if_match)?;
     let settled = settle(tx, old.envelope.clone(), Some(&old), new, Origin::Written);
-    let same_words = (new.name.as_str(), &new.description) == (&old.envelope.name, &old.envelope.description);
+    let same_words =
+        (new.name.as_str(), &new.description) == (&old.envelope.name, &old.envelope.description);
     if same_words && settled.as_ref().is_ok_and(|settled| *settled == old) {
         return Ok(old);
     }
     check_editable(KIND, &old.envelope.name, old.read_only, used_by(tx, id)?)?;
     holds::check_free(tx, KIND, id)?;
-    let envelope = old.envelope.changed(tx, new.name.as_str(), &new.description)?;
-    let changed = DeploymentPlan { envelope, ..settled? };
+    let envelope = old
+        .envelope
+        .changed(tx, new.name.as_str(), &new.description)?;
+    let changed = DeploymentPlan {
+        envelope,
+        ..settled?
+    };
     write(tx, &changed)?;
     tx.changed(KIND, id, &changed.envelope.name, Changed::Updated);
     Ok(changed)
@@ -203,15 +265,28 @@ pub fn update(
 pub(super) fn follow(tx: &Tx<'_>, build_plan: Uuid, base: &[CustomAttribute]) -> Result<()> {
     for user in build_plans::used_by(tx, build_plan)? {
         let old = find(tx, &user.id)?;
-        let attributes: Vec<_> =
-            base.iter().map(|base| settle_attribute(base, &old.attributes, &[])).collect();
+        let attributes: Vec<_> = base
+            .iter()
+            .map(|base| settle_attribute(base, &old.attributes, &[]))
+            .collect();
         if attributes == old.attributes {
             continue;
         }
-        let envelope = old.envelope.changed(tx, &old.envelope.name, &old.envelope.description)?;
-        let changed = DeploymentPlan { envelope, attributes, ..old };
+        let envelope = old
+            .envelope
+            .changed(tx, &old.envelope.name, &old.envelope.description)?;
+        let changed = DeploymentPlan {
+            envelope,
+            attributes,
+            ..old
+        };
         write(tx, &changed)?;
-        tx.changed(KIND, changed.envelope.id, &changed.envelope.name, Changed::Updated);
+        tx.changed(
+            KIND,
+            changed.envelope.id,
+            &changed.envelope.name,
+            Changed::Updated,
+        );
     }
     Ok(())
 }
@@ -225,7 +300,10 @@ pub fn remove(tx: &Tx<'_>, id: Uuid, if_match: Option<&str>) -> Result<()> {
     old.envelope.check(KIND, if_match)?;
     chain::check_unused(KIND, &old.envelope.name, used_by(tx, id)?)?;
     holds::check_free(tx, KIND, id)?;
-    tx.execute("DELETE FROM deployment_plans WHERE id = ?1", [id.to_string()])?;
+    tx.execute(
+        "DELETE FROM deployment_plans WHERE id = ?1",
+        [id.to_string()],
+    )?;
     tx.changed(KIND, id, &old.envelope.name, Changed::Deleted);
     Ok(())
 }
@@ -239,13 +317,13 @@ pub fn used_by(tx: &Tx<'_>, id: Uuid) -> Result<Vec<User>> {
     users(tx, Kind::ServerProfile, sql, [id.to_string()])
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<DeploymentPlan> {
+fn read(tx: &Tx<'_>, row: &Row<'_>) -> rusqlite::Result<DeploymentPlan> {
     Ok(DeploymentPlan {
         envelope: Envelope::read(row)?,
         build_plan: uuid(row, 6)?,
         golden_image: uuid_or_null(row, 7)?,
         keep_generations: row.get(8)?,
-        attributes: json(row, 9)?,
+        attributes: of_column(tx.sealer(), Column::DeploymentPlan, row, 9)?,
         read_only: row.get(10)?,
         imported: row.get(11)?,
     })
@@ -270,10 +348,17 @@ fn write(tx: &Tx<'_>, plan: &DeploymentPlan) -> Result<()> {
         plan.build_plan.to_string(),
         plan.golden_image.map(|image| image.simple().to_string()),
         plan.keep_generations,
-        to_json(&plan.attributes)?,
+        to_column(
+            tx.sealer(),
+            Column::DeploymentPlan,
+            &e.id.to_string(),
+            &plan.attributes
+        )?,
         plan.read_only,
         plan.imported
     ];
-    tx.prepare_cached(sql)?.execute(values).map_err(|error| Error::of_write(error, KIND, &e.name))?;
+    tx.prepare_cached(sql)?
+        .execute(values)
+        .map_err(|error| Error::of_write(error, KIND, &e.name))?;
     Ok(())
 }

@@ -16,6 +16,7 @@ pub mod bundles;
 pub mod chain;
 pub mod connections;
 mod copy;
+pub mod deployment_logs;
 pub mod deployment_plans;
 mod effective;
 pub mod enclosure_groups;
@@ -37,6 +38,8 @@ pub mod plan_scripts;
 pub mod profiles;
 mod schema;
 mod script_values;
+mod sealed;
+mod secret_key;
 pub mod tasks;
 pub mod users;
 
@@ -49,6 +52,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::broadcast;
+
+use secret_key::Sealer;
 
 pub use envelope::{Envelope, NAME_CHARS_MAX, bad_column, check_name, json, uuid, uuid_or_null};
 pub use error::{Error, Result, Use};
@@ -64,6 +69,8 @@ pub struct Catalog {
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
     changes: broadcast::Sender<Change>,
+    /// Passwords are written by it.
+    sealer: Arc<Sealer>,
     /// Why it is not written.
     damage: Mutex<Vec<String>>,
 }
@@ -99,6 +106,7 @@ pub struct Tx<'a> {
     transaction: Transaction<'a>,
     now_ms: u64,
     changes: RefCell<Vec<Change>>,
+    sealer: Arc<Sealer>,
 }
 
 impl Deref for Tx<'_> {
@@ -114,6 +122,25 @@ impl Tx<'_> {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    /// Seals a text for a column, so that whoever has the database alone does not have it. `place` says where it is, such
+    /// as `os_volumes/ID/seed`: elsewhere it does not open.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn seal(&self, place: &str, text: &str) -> Result<String> {
+        self.sealer.seal(place, text)
+    }
+
+    /// Opens a sealed text; `None` when the key or the place is another one.
+    #[must_use]
+    pub fn unseal(&self, place: &str, sealed: &str) -> Option<String> {
+        self.sealer.open(place, sealed)
+    }
+
+    fn sealer(&self) -> &Sealer {
+        &self.sealer
     }
 
     /// Notes a change, told to listeners once it is durable.
@@ -132,13 +159,19 @@ impl Catalog {
     pub fn open(directory: &Path) -> Result<Arc<Self>> {
         let opened = open::open(directory)?;
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
-        Ok(Arc::new(Self {
+        let catalog = Arc::new(Self {
             directory: directory.to_owned(),
             writer: Mutex::new(opened.writer),
             reader: Mutex::new(opened.reader),
             changes,
+            sealer: Arc::new(opened.sealer),
             damage: Mutex::new(opened.damage),
-        }))
+        });
+        if opened.was_unsealed {
+            // The copy from before has passwords in it that everybody could read.
+            catalog.copy()?;
+        }
+        Ok(catalog)
     }
 
     /// An empty catalog in memory, in place of one that cannot be read. Nothing can be written to it.
@@ -152,6 +185,7 @@ impl Catalog {
             writer: Mutex::new(open::in_memory()?),
             reader: Mutex::new(open::in_memory()?),
             changes,
+            sealer: Arc::new(Sealer::ephemeral()?),
             damage: Mutex::new(vec![format!("the file in {} cannot be read", directory.display())]),
         }))
     }
@@ -169,7 +203,8 @@ impl Catalog {
     pub fn read<T>(&self, read: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
         let mut connection = self.reader.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-        read(&Tx { transaction, now_ms: now_ms(), changes: RefCell::default() })
+        let sealer = self.sealer.clone();
+        read(&Tx { transaction, now_ms: now_ms(), changes: RefCell::default(), sealer })
     }
 
     /// Writes: everything, durably, or with an error nothing. May wait for the disk.
@@ -182,7 +217,8 @@ impl Catalog {
         }
         let mut connection = self.writer.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let tx = Tx { transaction, now_ms: now_ms(), changes: RefCell::default() };
+        let sealer = self.sealer.clone();
+        let tx = Tx { transaction, now_ms: now_ms(), changes: RefCell::default(), sealer };
         let value = write(&tx)?;
         let Tx { transaction, changes, .. } = tx;
         if let Err(error) = transaction.commit() {
@@ -229,3 +265,6 @@ pub(crate) fn now_ms() -> u64 {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod sealed_tests;

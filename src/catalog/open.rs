@@ -4,10 +4,11 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
-use super::{Error, Result};
+use super::schema::{APPLICATION_ID, MIGRATIONS, SEALED_FROM, VERSION};
+use super::secret_key::{self, Found, Sealer};
+use super::{Error, Result, sealed};
 
 /// The database's file.
 pub(super) const FILE: &str = "catalog.sqlite";
@@ -18,10 +19,16 @@ const BUSY_MS: u32 = 5_000;
 /// Faults that are told one by one.
 const FAULTS_MAX: usize = 20;
 
+/// Row of the table `secrets` that the key is known by.
+const CHECK: &str = "check";
+
 pub(super) struct Opened {
     pub(super) writer: Connection,
     pub(super) reader: Connection,
     pub(super) damage: Vec<String>,
+    pub(super) sealer: Sealer,
+    /// Its passwords were in clear text until now.
+    pub(super) was_unsealed: bool,
 }
 
 pub(super) fn open(directory: &Path) -> Result<Opened> {
@@ -29,11 +36,60 @@ pub(super) fn open(directory: &Path) -> Result<Opened> {
     let file = directory.join(FILE);
     let mut writer = connect(&file)?;
     let mut damage = faults(&writer)?;
-    if damage.is_empty() {
-        migrate(&mut writer, directory)?;
-        damage = broken_references(&writer)?;
+    let sealer = match damage.is_empty() {
+        true => sealer(&writer, directory)?,
+        false => None,
+    };
+    let mut was_unsealed = false;
+    let sealer = match sealer {
+        Some(sealer) => {
+            was_unsealed = migrate(&mut writer, directory, &sealer)?;
+            damage = broken_references(&writer)?;
+            sealer
+        }
+        None => {
+            if damage.is_empty() {
+                damage.push(lost_key(directory));
+            }
+            match secret_key::load(directory) {
+                Ok(Found::Key(sealer)) => sealer,
+                Ok(Found::Nothing | Found::Unusable) | Err(_) => Sealer::ephemeral()?,
+            }
+        }
+    };
+    Ok(Opened { writer, reader: connect(&file)?, damage, sealer, was_unsealed })
+}
+
+fn lost_key(directory: &Path) -> String {
+    format!(
+        "{} is not there, or is not the key that the passwords are sealed with: put the right one back, and start osvold \
+         again. Until then passwords are not known, and servers that log in with CHAP cannot",
+        directory.join(secret_key::FILE).display()
+    )
+}
+
+/// The catalog's key, made if nothing is sealed yet; `None` when it is lost, or another one.
+fn sealer(connection: &Connection, directory: &Path) -> Result<Option<Sealer>> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version < SEALED_FROM {
+        return match secret_key::load(directory)? {
+            Found::Key(sealer) => Ok(Some(sealer)),
+            Found::Nothing | Found::Unusable => secret_key::make(directory).map(Some),
+        };
     }
-    Ok(Opened { writer, reader: connect(&file)?, damage })
+    let sql = "SELECT value FROM secrets WHERE name = ?1";
+    let check = if version > VERSION {
+        // A newer osvold's, which is refused anyway.
+        return Sealer::ephemeral().map(Some);
+    } else {
+        connection.query_row(sql, [CHECK], |row| row.get::<_, String>(0)).optional()?
+    };
+    match secret_key::load(directory)? {
+        Found::Key(sealer) if check.is_some_and(|check| sealer.open(CHECK, &check).is_some()) => {
+            Ok(Some(sealer))
+        }
+        Found::Key(_) | Found::Nothing | Found::Unusable => Ok(None),
+    }
 }
 
 /// The directory and the file, for the daemon's eyes only: there are secrets in it.
@@ -75,7 +131,7 @@ pub(super) fn connect(file: &Path) -> Result<Connection> {
 /// An empty database of the newest version.
 pub(super) fn in_memory() -> Result<Connection> {
     let mut connection = Connection::open_in_memory()?;
-    make_tables(&mut connection, 0)?;
+    make_tables(&mut connection, 0, &Sealer::ephemeral()?)?;
     Ok(connection)
 }
 
@@ -106,8 +162,9 @@ fn broken_references(connection: &Connection) -> Result<Vec<String>> {
     Ok(rows.take(FAULTS_MAX).collect::<rusqlite::Result<_>>()?)
 }
 
-/// Brings the tables to the newest version, all versions in one transaction. The catalog as it was is kept beside it.
-fn migrate(connection: &mut Connection, directory: &Path) -> Result<()> {
+/// Brings the tables to the newest version, all versions in one transaction. The catalog as it was is kept beside it, but
+/// for passwords that were in clear text. Whether there were any.
+fn migrate(connection: &mut Connection, directory: &Path, sealer: &Sealer) -> Result<bool> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -121,24 +178,61 @@ fn migrate(connection: &mut Connection, directory: &Path) -> Result<()> {
         )));
     }
     if found == VERSION {
+        return Ok(false);
+    }
+    let was_unsealed = tables > 0 && found < SEALED_FROM;
+    if tables > 0 {
+        keep_copy(connection, directory, found, sealer)?;
+    }
+    if was_unsealed {
+        connection.pragma_update(None, "secure_delete", "ON")?;
+    }
+    make_tables(connection, usize::try_from(found).unwrap_or(0), sealer)?;
+    if was_unsealed {
+        // What was in clear text is neither in free pages nor in the log any more.
+        connection.execute_batch("VACUUM")?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    }
+    Ok(was_unsealed)
+}
+
+/// Keeps the catalog of a version as it was. Passwords that are not sealed are not kept: nobody looks after them there.
+fn keep_copy(connection: &Connection, directory: &Path, version: i64, sealer: &Sealer) -> Result<()> {
+    let copy = directory.join(format!("catalog.version-{version}.sqlite"));
+    if copy.exists() {
         return Ok(());
     }
-    if tables > 0 {
-        let copy = directory.join(format!("catalog.version-{found}.sqlite"));
-        if !copy.exists() {
-            connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
-        }
+    let unfinished = directory.join("catalog.version.unfinished");
+    let failed = |source| Error::Io { what: format!("cannot make {}", copy.display()), source };
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
     }
-    make_tables(connection, usize::try_from(found).unwrap_or(0))
+    make_private_file(&unfinished)?;
+    connection.execute("VACUUM INTO ?1", [unfinished.to_string_lossy()])?;
+    if version < SEALED_FROM {
+        let kept = Connection::open(&unfinished)?;
+        kept.pragma_update(None, "secure_delete", "ON")?;
+        sealed::forget_all(&kept, sealer)?;
+        kept.execute_batch("VACUUM")?;
+        kept.close().map_err(|(_, error)| error)?;
+    }
+    fs::File::open(&unfinished).and_then(|file| file.sync_all()).map_err(failed)?;
+    fs::rename(&unfinished, &copy).map_err(failed)
 }
 
 /// Runs all migrations from a version on.
-fn make_tables(connection: &mut Connection, from: usize) -> Result<()> {
+fn make_tables(connection: &mut Connection, from: usize, sealer: &Sealer) -> Result<()> {
     let transaction = connection.transaction()?;
     for files in MIGRATIONS.iter().skip(from) {
         for file in *files {
             transaction.execute_batch(file)?;
         }
+    }
+    if i64::try_from(from).is_ok_and(|from| from < SEALED_FROM) {
+        let check = sealer.seal(CHECK, CHECK)?;
+        transaction.execute("INSERT INTO secrets (name, value) VALUES (?1, ?2)", [CHECK, &check])?;
+        sealed::seal_all(&transaction, sealer)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;

@@ -6,7 +6,8 @@ use rusqlite::{OptionalExtension, Row};
 use uuid::Uuid;
 
 use super::profiles::Attribute;
-use super::{Changed, Error, Kind, Result, Tx, bad_column, json, uuid, uuid_or_null};
+use super::sealed::{Column, of_column, to_column};
+use super::{Changed, Error, Kind, Result, Tx, bad_column, deployment_logs, uuid, uuid_or_null};
 
 /// What the names of profiles' volumes begin with; a number follows. No direct volume may have such a name.
 pub const NAME_PREFIX: &str = "OSVolume-";
@@ -32,7 +33,9 @@ impl VolumeState {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Current, Self::Kept, Self::Doomed].into_iter().find(|state| state.as_str() == text)
+        [Self::Current, Self::Kept, Self::Doomed]
+            .into_iter()
+            .find(|state| state.as_str() == text)
     }
 }
 
@@ -75,12 +78,16 @@ pub struct OsVolume {
 const COLUMNS: &str = "id, name, created_ms, profile_id, generation, state, logical_enclosure_id, deployment_plan_id, \
                        golden_image_id, server_hardware_type_id, attributes, deployed_bytes";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<OsVolume> {
+fn read(tx: &Tx<'_>, row: &Row<'_>) -> rusqlite::Result<OsVolume> {
     let state: String = row.get(5)?;
     let image: Option<String> = row.get(8)?;
     let id: String = row.get(0)?;
-    let bad =
-        |column, what: &str| bad_column(column, Error::invalid("os_volumes", format!("{what:?} is wrong")));
+    let bad = |column, what: &str| {
+        bad_column(
+            column,
+            Error::invalid("os_volumes", format!("{what:?} is wrong")),
+        )
+    };
     Ok(OsVolume {
         id: id.parse().map_err(|_| bad(0, &id))?,
         name: row.get(1)?,
@@ -96,7 +103,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<OsVolume> {
                 None => None,
             },
             hardware_type: uuid_or_null(row, 9)?,
-            attributes: json(row, 10)?,
+            attributes: of_column(tx.sealer(), Column::Volume, row, 10)?,
         },
         deployed_bytes: row.get(11)?,
     })
@@ -105,10 +112,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<OsVolume> {
 fn query(tx: &Tx<'_>, rest: &str, key: Option<&str>) -> Result<Vec<OsVolume>> {
     let mut statement = tx.prepare_cached(&format!("SELECT {COLUMNS} FROM os_volumes {rest}"))?;
     let rows = match key {
-        Some(key) => statement.query_map([key], read)?,
-        None => statement.query_map([], read)?,
+        Some(key) => statement.query([key])?,
+        None => statement.query([])?,
     };
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.mapped(|row| read(tx, row)).collect::<rusqlite::Result<_>>()?)
 }
 
 /// All volumes of profiles.
@@ -124,7 +131,9 @@ pub fn list(tx: &Tx<'_>) -> Result<Vec<OsVolume>> {
 /// # Errors
 /// The database's.
 pub fn by_id(tx: &Tx<'_>, id: VolumeId) -> Result<Option<OsVolume>> {
-    Ok(query(tx, "WHERE id = ?1", Some(&id.to_string()))?.into_iter().next())
+    Ok(query(tx, "WHERE id = ?1", Some(&id.to_string()))?
+        .into_iter()
+        .next())
 }
 
 /// A profile's disk.
@@ -133,7 +142,9 @@ pub fn by_id(tx: &Tx<'_>, id: VolumeId) -> Result<Option<OsVolume>> {
 /// The database's.
 pub fn current(tx: &Tx<'_>, profile: Uuid) -> Result<Option<OsVolume>> {
     let rest = "WHERE profile_id = ?1 AND state = 'current'";
-    Ok(query(tx, rest, Some(&profile.to_string()))?.into_iter().next())
+    Ok(query(tx, rest, Some(&profile.to_string()))?
+        .into_iter()
+        .next())
 }
 
 /// All generations of a profile, the newest first.
@@ -153,7 +164,11 @@ pub fn generations(tx: &Tx<'_>, profile: Uuid) -> Result<Vec<OsVolume>> {
 /// # Errors
 /// The database's.
 pub fn in_enclosure(tx: &Tx<'_>, enclosure: Uuid) -> Result<Vec<OsVolume>> {
-    query(tx, "WHERE logical_enclosure_id = ?1 ORDER BY name", Some(&enclosure.to_string()))
+    query(
+        tx,
+        "WHERE logical_enclosure_id = ?1 ORDER BY name",
+        Some(&enclosure.to_string()),
+    )
 }
 
 /// The volumes that are being deleted.
@@ -169,8 +184,12 @@ pub fn doomed(tx: &Tx<'_>) -> Result<Vec<OsVolume>> {
 /// # Errors
 /// The database's.
 pub fn insert(tx: &Tx<'_>, volume: &OsVolume) -> Result<()> {
-    let attributes = serde_json::to_string(&volume.origin.attributes)
-        .map_err(|error| Error::invalid("attributes", error.to_string()))?;
+    let attributes = to_column(
+        tx.sealer(),
+        Column::Volume,
+        &volume.id.to_string(),
+        &volume.origin.attributes,
+    )?;
     let id = |id: Option<Uuid>| id.map(|id| id.to_string());
     tx.prepare_cached(
         "INSERT INTO os_volumes (id, name, created_ms, profile_id, generation, state, logical_enclosure_id,
@@ -226,6 +245,7 @@ pub fn doom(tx: &Tx<'_>, volume: &OsVolume) -> Result<()> {
 pub fn forget(tx: &Tx<'_>, volume: VolumeId) -> Result<()> {
     tx.prepare_cached("DELETE FROM os_volumes WHERE id = ?1 AND state = 'doomed'")?
         .execute([volume.to_string()])?;
+    deployment_logs::sweep(tx)?;
     Ok(())
 }
 
@@ -286,7 +306,14 @@ mod tests {
     fn names_of_profiles_volumes_are_told_from_others() {
         assert_eq!(number_of("OSVolume-17"), Some(17));
         assert_eq!(number_of("osvolume-1"), Some(1));
-        for other in ["OSVolume-", "OSVolume-1a", "OSVolume", "web01", "OSVolume--1", "ÖSVolume-1"] {
+        for other in [
+            "OSVolume-",
+            "OSVolume-1a",
+            "OSVolume",
+            "web01",
+            "OSVolume--1",
+            "ÖSVolume-1",
+        ] {
             assert_eq!(number_of(other), None, "{other}");
         }
     }

@@ -5,17 +5,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::sealed::{Column, of_column, of_column_or_null, to_column};
 use super::{Changed, Envelope, Error, Kind, Result, Tx, id_of, json, lookup, uuid_or_null};
 
 const TABLE: &str = "server_profiles";
 
 /// A value of a custom attribute. The plan has its type.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Attribute {
     /// Name, such as `HostName` or `NIC1.dhcp`.
     pub name: String,
     /// Value; `None` leaves it to the plan's default.
     pub value: Option<String>,
+}
+
+/// A value may be a password: it is not for logs.
+impl std::fmt::Debug for Attribute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attribute").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// What a login must prove.
@@ -82,19 +90,17 @@ pub struct Profile {
 const COLUMNS: &str = "server_hardware_id, server_hardware_type_id, enclosure_group_id, deployment_plan_id, \
                        attributes, initiator_name, initiator_name_generated, chap, extra";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Profile> {
-    let chap: Option<String> = row.get(13)?;
-    let chap = chap.map(|text| serde_json::from_str(&text)).transpose();
+fn read(tx: &Tx<'_>, row: &Row<'_>) -> rusqlite::Result<Profile> {
     Ok(Profile {
         envelope: Envelope::read(row)?,
         hardware: uuid_or_null(row, 6)?,
         hardware_type: uuid_or_null(row, 7)?,
         enclosure_group: uuid_or_null(row, 8)?,
         plan: uuid_or_null(row, 9)?,
-        attributes: json(row, 10)?,
+        attributes: of_column(tx.sealer(), Column::Profile, row, 10)?,
         initiator_name: row.get(11)?,
         initiator_name_generated: row.get(12)?,
-        chap: chap.map_err(|error| super::bad_column(13, error))?,
+        chap: of_column_or_null(tx.sealer(), Column::Chap, row, 13)?,
         extra: json(row, 14)?,
     })
 }
@@ -116,7 +122,10 @@ pub fn find(tx: &Tx<'_>, reference: &str) -> Result<Profile> {
 /// # Errors
 /// [`Error::NotFound`].
 pub fn by_id(tx: &Tx<'_>, id: Uuid) -> Result<Profile> {
-    let found = tx.prepare_cached(&select("WHERE id = ?1"))?.query_row([id.to_string()], read).optional()?;
+    let found = tx
+        .prepare_cached(&select("WHERE id = ?1"))?
+        .query_row([id.to_string()], |row| read(tx, row))
+        .optional()?;
     found.ok_or_else(|| Error::NotFound { kind: Kind::ServerProfile, reference: id.to_string(), near: None })
 }
 
@@ -126,7 +135,7 @@ pub fn by_id(tx: &Tx<'_>, id: Uuid) -> Result<Profile> {
 /// The database's.
 pub fn of_hardware(tx: &Tx<'_>, hardware: Uuid) -> Result<Option<Profile>> {
     let mut statement = tx.prepare_cached(&select("WHERE server_hardware_id = ?1"))?;
-    Ok(statement.query_row([hardware.to_string()], read).optional()?)
+    Ok(statement.query_row([hardware.to_string()], |row| read(tx, row)).optional()?)
 }
 
 /// All profiles, by name.
@@ -135,7 +144,7 @@ pub fn of_hardware(tx: &Tx<'_>, hardware: Uuid) -> Result<Option<Profile>> {
 /// The database's.
 pub fn list(tx: &Tx<'_>) -> Result<Vec<Profile>> {
     let mut statement = tx.prepare_cached(&select("ORDER BY name"))?;
-    Ok(statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?)
+    Ok(statement.query_map([], |row| read(tx, row))?.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Names and histories of all profiles, by name: enough for most lists.
@@ -155,9 +164,11 @@ pub fn save(tx: &Tx<'_>, profile: &Profile) -> Result<()> {
     let text = |value: serde_json::Result<String>| {
         value.map_err(|error| Error::invalid("server profile", error.to_string()))
     };
-    let attributes = text(serde_json::to_string(&profile.attributes))?;
+    let row = envelope.id.to_string();
+    let attributes = to_column(tx.sealer(), Column::Profile, &row, &profile.attributes)?;
     let extra = text(serde_json::to_string(&profile.extra))?;
-    let chap = profile.chap.as_ref().map(serde_json::to_string).map(text).transpose()?;
+    let chap =
+        profile.chap.as_ref().map(|chap| to_column(tx.sealer(), Column::Chap, &row, chap)).transpose()?;
     let id = |id: Option<Uuid>| id.map(|id| id.to_string());
     let saved = tx
         .prepare_cached(

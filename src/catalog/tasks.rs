@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Changed, Error, Kind, Result, Tx, bad_column, json, uuid};
+use super::{Changed, Error, Kind, Result, Tx, bad_column, deployment_logs, json, uuid};
 
 /// Finished tasks that are remembered.
 const KEPT_MAX: u32 = 1_000;
@@ -257,5 +257,5 @@ pub fn forget_old(tx: &Tx<'_>) -> Result<()> {
             (SELECT modified_ms FROM tasks ORDER BY modified_ms DESC LIMIT 1 OFFSET ?1)",
     )?
     .execute([KEPT_MAX])?;
-    Ok(())
+    deployment_logs::sweep(tx)
 }

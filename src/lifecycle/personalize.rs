@@ -8,6 +8,7 @@ use script::Expanded;
 
 use super::service::Lifecycle;
 use super::tasks::TaskHandle;
+use crate::catalog::deployment_logs;
 use crate::deploy::{Event, Job, Report};
 
 /// Share of a task that is done when its volume has been made, and when its scripts have run.
@@ -28,11 +29,23 @@ pub(super) async fn run(
         Ok(report) => (report.log.clone(), Ok(report)),
         Err(failure) => (failure.log, Err(failure.refusal)),
     };
-    let _ = log;
+    keep_log(lifecycle, task.id(), volume, log).await;
     if let Ok(report) = &outcome {
         task.log(format!("plan scripts ran in {} ms ({})", report.took.as_millis(), report.engine.as_str()));
     }
     outcome
+}
+
+/// Without it the volume is as good.
+async fn keep_log(lifecycle: &Lifecycle, task: uuid::Uuid, volume: &VolumeInfo, log: String) {
+    let (catalog, id, name) = (lifecycle.catalog.clone(), volume.id.to_string(), volume.name.clone());
+    let kept =
+        lifecycle.blocking(move |_| catalog.write(|tx| deployment_logs::append(tx, &id, &name, task, &log)));
+    match kept.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the log of plan scripts is not kept"),
+        Err(refusal) => tracing::error!(%refusal, "the log of plan scripts is not kept"),
+    }
 }
 
 fn tell(task: &TaskHandle, event: &Event) {

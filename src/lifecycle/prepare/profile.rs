@@ -257,7 +257,8 @@ fn wish(profile: &Profile) -> impl std::fmt::Debug + '_ {
     (
         (&profile.envelope.name, &profile.envelope.description),
         (profile.hardware, profile.hardware_type, profile.enclosure_group, profile.plan),
-        &profile.attributes,
+        // Not as they are shown, which is without their values.
+        profile.attributes.iter().map(|one| (&one.name, &one.value)).collect::<Vec<_>>(),
         (!profile.initiator_name_generated).then_some(&profile.initiator_name),
         profile.chap.as_ref().map(|chap| (chap.chap_level, &chap.chap_name)),
         &profile.extra,

@@ -3,30 +3,20 @@
 
 use std::sync::Arc;
 
-use api::PlanType;
-use script::{Expanded, Fault, Step, Values};
+use script::{Expanded, Fault};
 
-use crate::catalog::deployment_plans::Effective;
-use crate::catalog::{Error, Result, Tx, build_plans, plan_scripts};
+use crate::catalog::deployment_plans::{script_steps, script_values};
+use crate::catalog::profiles::Profile;
+use crate::catalog::{Error, Result, Tx};
 use crate::lifecycle::placement::Plan;
 
 /// The plan's scripts; `None` when it has no steps.
-pub(super) fn expand(tx: &Tx<'_>, plan: &Plan, effective: &Effective) -> Result<Option<Arc<Expanded>>> {
+pub(super) fn expand(tx: &Tx<'_>, plan: &Plan, profile: &Profile) -> Result<Option<Arc<Expanded>>> {
     if plan.scripts == 0 {
         return Ok(None);
     }
-    let mut steps = Vec::new();
-    for step in build_plans::get(tx, plan.build_plan)?.steps {
-        let script = plan_scripts::get(tx, step.script)?;
-        let has_attributes = script.plan_type == PlanType::Deploy;
-        steps.push(Step { name: script.envelope.name, content: script.content, has_attributes });
-    }
-    let mut values = Values::new();
-    for one in &effective.attributes {
-        if let Some(value) = &one.value {
-            values.set(&one.name, value.clone(), one.secret);
-        }
-    }
+    let steps = script_steps(tx, plan.build_plan)?;
+    let values = script_values(tx, plan.id, profile)?;
     script::expand(&steps, &values)
         .map(|expanded| Some(Arc::new(expanded)))
         .map_err(|faults| told(plan, &faults))
