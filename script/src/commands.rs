@@ -74,7 +74,6 @@ pub fn known(name: &str) -> Option<Known> {
 }
 
 /// All names.
-#[expect(dead_code, reason = "lint uses it soon")]
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     COMMANDS.keys().copied()
 }

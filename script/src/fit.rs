@@ -3,7 +3,7 @@
 use crate::commands;
 use crate::expand::Expanded;
 use crate::heredoc;
-use crate::parse::{self, Argument, Call, Command, Kind, LINE_BYTES_MAX, parse};
+use crate::parse::{Argument, Call, Command, Kind, LINE_BYTES_MAX, parse};
 use crate::shell_echo;
 
 /// Why a plan does not fit the built-in engine.
@@ -250,12 +250,6 @@ fn number(text: &str) -> Result<u32, Reason> {
     let is_number = digits.chars().all(|c| c.is_digit(radix));
     let number = is_number.then(|| u32::from_str_radix(digits, radix).ok()).flatten();
     number.filter(|&number| number < 1 << 30).ok_or_else(|| format!("{text:?} is not a plain number"))
-}
-
-/// Why a line needs guestfish, if it does.
-pub(crate) fn reason(line: &str) -> Option<Reason> {
-    let (_, kind) = parse::parse_line(line)?;
-    operation(&kind).err()
 }
 
 #[cfg(test)]

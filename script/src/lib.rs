@@ -9,6 +9,7 @@ pub mod commands;
 mod expand;
 mod fit;
 mod heredoc;
+mod lint;
 mod parse;
 mod place;
 pub mod placeholder;
@@ -18,6 +19,7 @@ mod values;
 
 pub use expand::{EXPANDED_BYTES_MAX, Expanded, Fault, Step, expand};
 pub use fit::{Unfit, fit};
+pub use lint::{Finding, Severity, lint};
 pub use parse::{Argument, Call, Command, Heredoc, Kind, parse};
 pub use session::{Origin, Session};
 pub use values::{Value, Values};
