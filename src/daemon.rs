@@ -74,6 +74,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         &config.images,
         deployer,
     )?;
+    control.attach_in(config.control.socket.with_file_name("nbd"));
     let lifecycle = control.lifecycle().clone();
     // Before anybody can log in: who finds no target is not told to try again.
     let recovered = lifecycle.clone();
@@ -121,6 +122,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         let _ = tokio::time::timeout(STOP_TIME_MAX, serving_tls).await;
         let _ = tokio::time::timeout(STOP_TIME_MAX, serving_boot).await;
         let _ = tokio::time::timeout(STOP_TIME_MAX, lifecycle.tasks().idle()).await;
+        control.detach_all().await;
         let ended = tokio::task::spawn_blocking(move || scrub.end());
         let _ = tokio::time::timeout(STOP_TIME_MAX, ended).await;
         close(store).await

@@ -6,6 +6,7 @@
 
 mod artifact;
 mod artifact_bundle;
+mod attachment;
 mod attribute;
 mod build_plan;
 mod deployment_plan;
@@ -44,6 +45,7 @@ pub use artifact_bundle::{
     ArtifactBundle, ArtifactBundleBody, BackupBody, BundleChoice, BundledBuildPlan, BundledDeploymentPlan,
     BundledGoldenImage, BundledPlanScript, DeploymentGroup, NewArtifactBundle,
 };
+pub use attachment::{Attachment, NewAttachment};
 pub use attribute::{AttributeType, CustomAttribute};
 pub use build_plan::{BuildPlan, BuildPlanBody, BuildStep, STEPS_MAX};
 pub use deployment_plan::{
@@ -103,6 +105,8 @@ pub const ARTIFACT_BUNDLES: &str = "/rest/artifact-bundles";
 pub const DEPLOYMENT_GROUPS: &str = "/rest/deployment-groups";
 /// Path of the collection of OS volumes.
 pub const OS_VOLUMES: &str = "/rest/os-volumes";
+/// Path of the attachments of all OS volumes.
+pub const ATTACHMENTS: &str = "/rest/os-volume-attachments";
 /// Path of the collection of server hardware types.
 pub const SERVER_HARDWARE_TYPES: &str = "/rest/server-hardware-types";
 /// Path of the collection of server hardware.

@@ -7,6 +7,8 @@ mod actor;
 mod answer;
 mod artifacts;
 mod asking;
+mod attached;
+mod attachments;
 mod attempts;
 mod auth;
 mod boot;

@@ -12,7 +12,7 @@ use super::answer::Refused;
 use super::endpoint::Endpoint;
 use super::state::Control;
 use super::{
-    auth, boot, build_plans, bundles, content, conventions, deployment_groups, deployment_plans,
+    attachments, auth, boot, build_plans, bundles, content, conventions, deployment_groups, deployment_plans,
     deployment_servers, enclosure_groups, events, hardware, hardware_types, image_adding, images,
     logical_enclosures, login, openapi, plan_scripts, profiles, scrub, snapshots, status, tasks, users,
     volume_log, volumes,
@@ -37,6 +37,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         volumes::endpoints(),
         volume_log::endpoints(),
         snapshots::endpoints(),
+        attachments::endpoints(),
         content::endpoints(),
         login::endpoints(),
         users::endpoints(),

@@ -7,6 +7,7 @@ use anyhow::Context;
 use cow::Store;
 use tokio::sync::{Semaphore, watch};
 
+use super::attached::{Attached, WithAttachments};
 use super::attempts::Attempts;
 use super::bundle_room::BundleRoom;
 use super::events::LISTENERS_MAX;
@@ -27,6 +28,7 @@ pub struct Control {
     pub(super) store: Arc<Store>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) exports: Arc<dyn Exports>,
+    pub(super) attached: Arc<Attached>,
     pub(super) importer: Arc<Importer>,
     pub(super) bundles: BundleRoom,
     pub(super) names: Arc<Names>,
@@ -59,6 +61,8 @@ impl Control {
         images: &config::Images,
         deployer: Arc<Deployer>,
     ) -> anyhow::Result<Arc<Self>> {
+        let attached = Arc::new(Attached::default());
+        let exports: Arc<dyn Exports> = Arc::new(WithAttachments { exports, attached: attached.clone() });
         let names = Arc::new(Names::new(&store.volumes()));
         let lifecycle =
             Lifecycle::new(catalog.clone(), store.clone(), exports.clone(), names.clone(), deployer.clone())?;
@@ -70,6 +74,7 @@ impl Control {
             store,
             catalog,
             exports,
+            attached,
             importer,
             bundles,
             names,

@@ -15,6 +15,7 @@ mod injected;
 mod ledger;
 pub mod limits;
 mod socket;
+mod still;
 mod work;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ use injected::Injected;
 use ledger::Ledger;
 pub use ledger::Verdict;
 use socket::SocketFile;
+pub use still::StillDisk;
 
 /// What a door lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -130,7 +130,7 @@ impl Still {
         let mut found: Option<Range<u64>> = None;
         while at < self.size_bytes {
             let window = STILL_WINDOW_BYTES.min(self.size_bytes - at);
-            for (bytes, allocation) in self.status(at, window)? {
+            for (bytes, allocation) in self.block_status(at, window)? {
                 let here = at..at + bytes;
                 at = here.end;
                 match (allocation, &mut found) {
@@ -147,7 +147,8 @@ impl Still {
         Ok(found)
     }
 
-    fn status(&self, offset: u64, bytes: u64) -> Result<Vec<(u64, Allocation)>> {
+    /// Which parts of a range hold data, in order: `(bytes, allocation)`.
+    pub fn block_status(&self, offset: u64, bytes: u64) -> Result<Vec<(u64, Allocation)>> {
         match &self.disk {
             Source::Layers(volume) => volume.block_status(offset, bytes),
             Source::Image(image) => {

@@ -213,6 +213,21 @@ pub(crate) enum VolumeCommand {
         #[arg(long, value_name = "SIZE|none", value_parser = Limit::parse)]
         reserve: Option<Limit>,
     },
+    /// Shows an OS volume to NBD clients of this machine, such as nbdinfo, nbdcopy, qemu-img and guestfish; read-only
+    /// unless asked otherwise. Prints the URI for them, and stays until ^C detaches it.
+    Attach {
+        /// Name or id.
+        name: String,
+        #[command(flatten)]
+        to: AttachTo,
+    },
+    /// Ends the attachments of an OS volume.
+    Detach {
+        /// Name or id.
+        name: String,
+    },
+    /// Lists attachments of OS volumes.
+    Attachments,
     /// Removes an OS volume and its data. Refused while an initiator is logged in.
     #[command(visible_alias = "rm")]
     Remove {
@@ -292,6 +307,26 @@ pub(crate) enum StoreCommand {
         #[arg(long, visible_alias = "zero-damage")]
         skip_damage: bool,
     },
+}
+
+/// How a volume is attached.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AttachTo {
+    /// By NBD on a Unix socket: so far the only way there is.
+    #[arg(long, required = true)]
+    pub(crate) nbd: bool,
+    /// Path of the socket; one of its own beside the control socket if not given.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Let clients write. Refused while an initiator is logged in; nobody can log in until it is detached.
+    #[arg(long)]
+    pub(crate) writable: bool,
+    /// Show the volume as it is at this moment. Without it, what runs from it changes it under the reader.
+    #[arg(long, conflicts_with = "writable")]
+    pub(crate) snapshot: bool,
+    /// Leave it attached and end; `osvol volume detach` detaches it, and so does the end of osvold.
+    #[arg(long)]
+    pub(crate) detach: bool,
 }
 
 /// The file that a disk is exported to.

@@ -1,6 +1,7 @@
 //! The commands.
 
 pub(crate) mod asking;
+pub(crate) mod attach;
 pub(crate) mod build_plan;
 pub(crate) mod bundle;
 pub(crate) mod enclosure;

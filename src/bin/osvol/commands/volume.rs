@@ -3,7 +3,7 @@
 use api::{Collection, NewOsVolume, OsVolume, OsVolumeChange, SizeSpec};
 use config::Size;
 
-use super::{export, facts, health, resource};
+use super::{attach, export, facts, health, resource};
 use crate::args::{Limit, VolumeCommand};
 use crate::client::Client;
 use crate::connect;
@@ -34,6 +34,9 @@ pub(crate) fn run(command: &VolumeCommand, client: &Client, output: &Output) -> 
             };
             export::run(&format!("{path}/content"), &what, to, client, output)
         }
+        VolumeCommand::Attach { name, to } => attach::attach(name, to, client, output),
+        VolumeCommand::Detach { name } => attach::detach(name, client, output),
+        VolumeCommand::Attachments => attach::list(client, output),
         VolumeCommand::List => list(client, output),
         VolumeCommand::Show { name } => show(client, output, name),
         VolumeCommand::Grow { name, size } => grow(client, output, name, *size),
