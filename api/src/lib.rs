@@ -10,6 +10,7 @@ mod attachment;
 mod attribute;
 mod build_plan;
 mod deployment_plan;
+mod doctor;
 mod enclosure_group;
 mod event;
 mod filter;
@@ -52,6 +53,7 @@ pub use deployment_plan::{
     AdditionalParameter, DeploymentPlan, DeploymentPlanBody, KEEP_GENERATIONS_DEFAULT, KEEP_GENERATIONS_MAX,
     OsDeploymentPlan,
 };
+pub use doctor::{ApplianceStamp, Doctor, DoctorCheck};
 pub use enclosure_group::{
     DeploymentMode, DeploymentModeSettings, EnclosureGroup, EnclosureGroupSpec, GroupDeploymentSettings,
 };
@@ -123,6 +125,8 @@ pub const STATELESS_SERVERS: &str = "/rest/stateless-servers";
 pub const SNAPSHOTS: &str = "/rest/os-volume-snapshots";
 /// Path of the daemon's own status.
 pub const STATUS: &str = "/rest/osvol/status";
+/// What the daemon needs of its machine.
+pub const DOCTOR: &str = "/rest/osvol/doctor";
 /// Path of the scrub; `/start` and `/stop` are below it.
 pub const SCRUB: &str = "/rest/osvol/scrub";
 /// Path that tells which API versions are spoken.

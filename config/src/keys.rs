@@ -116,6 +116,11 @@ pub const KEYS: &[Key] = &[
     },
     Key { path: "plans.time_max", default: "\"10min\"", about: "Longest time of one job of plan scripts" },
     Key {
+        path: "plans.acceleration",
+        default: "\"auto\"",
+        about: "How guestfish's virtual machine is run: `tcg` in software, `kvm`, or `auto`: KVM once it has been seen to run a guest here",
+    },
+    Key {
         path: "scrub.automatic",
         default: "true",
         about: "Whether passes of the scrub begin by themselves; `osvol scrub start` works either way",

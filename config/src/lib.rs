@@ -140,6 +140,21 @@ pub struct Plans {
     pub concurrent_max: usize,
     /// Longest time of a job.
     pub time_max: Duration,
+    /// How the appliance's virtual machine is run.
+    pub acceleration: Acceleration,
+}
+
+/// How a virtual machine is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Acceleration {
+    /// By KVM once it has been seen to run a guest on this machine, until then in software.
+    #[default]
+    Auto,
+    /// In software.
+    Tcg,
+    /// By KVM, untested.
+    Kvm,
 }
 
 /// `[scrub]`
@@ -208,6 +223,7 @@ impl Default for Plans {
             appliance: "/var/lib/osvol-appliance".into(),
             concurrent_max: 0,
             time_max: Duration::from_secs(600),
+            acceleration: Acceleration::Auto,
         }
     }
 }

@@ -14,6 +14,6 @@ mod job;
 mod log;
 mod service;
 
-pub use guestfish::Guestfish;
+pub use guestfish::{Guestfish, Readiness};
 pub use job::{Ended, Engine, Event, Failure, Job, Report, StepTime, Stop, Told};
 pub use service::{Deployer, Personalize};

@@ -20,6 +20,9 @@ use crate::door::{Door, DoorSettings};
 /// Longest time of a job of the built-in engine, which nothing can end from outside.
 const BUILTIN_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// Beside the directory of the jobs: whether KVM works on this machine.
+const KVM_FILE: &str = "kvm.json";
+
 /// Tries to close a volume that a door's last command still holds for a moment.
 const CLOSE_TRIES: u32 = 100;
 const CLOSE_AGAIN_AFTER: Duration = Duration::from_millis(10);
@@ -69,7 +72,7 @@ impl Deployer {
         let slots = if settings.concurrent_max == 0 { processors } else { settings.concurrent_max };
         Ok(Arc::new(Self {
             store,
-            guestfish: Guestfish::new(settings),
+            guestfish: Guestfish::remembering(settings, Some(directory.with_file_name(KVM_FILE))),
             slots: Semaphore::new(slots.min(Semaphore::MAX_PERMITS)),
             quick_slots: Semaphore::new(processors.min(Semaphore::MAX_PERMITS)),
             time_max: settings.time_max.as_std(),
