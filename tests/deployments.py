@@ -7,6 +7,7 @@ what its scripts wrote is read through iSCSI; then all that can go wrong, captur
 Both engines: plans that touch FAT alone run in the daemon, all others in guestfish.
 """
 
+import contextlib
 import os
 import pathlib
 import re
@@ -66,6 +67,25 @@ class Deployments:
     def engine(self, profile):
         log = log_of(self.estate.api, self.task(profile))
         return "guestfish" if "guestfish" in log else "built-in" if "built-in" in log else f"none? {log}"
+
+    @contextlib.contextmanager
+    def deployed(self, name, bay, plan, values=None):
+        """A profile for as long as a case needs it."""
+        profile = self.estate.create(name, self.estate.bays[bay], plan, values)
+        try:
+            yield profile
+        finally:
+            self.estate.delete(profile)
+
+    @contextlib.contextmanager
+    def session(self):
+        """A session of the first profile's server with its volume."""
+        disk = Disk(self.estate.disk(self.profile), self.estate.initiator(self.profile))
+        try:
+            disk.attentions()
+            yield disk
+        finally:
+            disk.close(logout=True)
 
     def seen(self):
         """Volumes, and what each server discovers."""
@@ -140,17 +160,12 @@ class Deployments:
     # ---- again, and wrong -------------------------------------------------------------------------------------------
 
     def write_note(self):
-        disk = Disk(self.disk, self.estate.initiator(self.profile))
-        disk.attentions()
-        expect(disk.put(NOTE_AT, NOTE).status == 0 and disk.sync().status == 0, "writing failed")
-        disk.close(logout=True)
+        with self.session() as disk:
+            expect(disk.put(NOTE_AT, NOTE).status == 0 and disk.sync().status == 0, "writing failed")
 
     def note_is_there(self):
-        disk = Disk(self.estate.disk(self.profile), self.estate.initiator(self.profile))
-        disk.attentions()
-        there = disk.get(NOTE_AT, 4096).data == NOTE
-        disk.close(logout=True)
-        return there
+        with self.session() as disk:
+            return disk.get(NOTE_AT, 4096).data == NOTE
 
     def redeploy_wrong(self):
         """Onto a plan that fails: all stays, and the task says where it failed."""
@@ -200,7 +215,10 @@ class Deployments:
     # ---- values of all types, and passwords -------------------------------------------------------------------------
 
     def types(self):
-        profile = self.estate.create("types", self.estate.bays[1], self.plan(bundle.TYPES), TYPES_VALUES)
+        with self.deployed("types", 1, self.plan(bundle.TYPES), TYPES_VALUES) as profile:
+            self.types_of(profile)
+
+    def types_of(self, profile):
         text = self.files(profile, TYPES_FILE)[TYPES_FILE]
         want = (
             f"string=some words\nnumber=7\noption=fast\npassword={PASSWORD}\nfqdn=db.example.test\nhostname=db01\nipv4=192.0.2.9\n"
@@ -217,7 +235,6 @@ class Deployments:
         self.estate.change(profile, values={**TYPES_VALUES, "Count": "8", "Secret": None}, plan=self.plan(bundle.TYPES), force=True)
         text = self.files(profile, TYPES_FILE)[TYPES_FILE]
         expect(text == want.replace("number=7", "number=8"), text)
-        self.estate.delete(profile)
 
     def no_password(self, profile, log):
         """It is nowhere but in the volume."""
@@ -235,13 +252,12 @@ class Deployments:
     # ---- guestfish --------------------------------------------------------------------------------------------------
 
     def helper(self):
-        profile = self.estate.create("helped", self.estate.bays[2], self.plan(HELPER), {"Host": "helped"})
-        found = self.files(profile, GREETING_FILE, MADE, LOUD)
-        expect(found[MADE] == "made for helped by a helper\n" and found[LOUD] == found[MADE].upper(), found)
-        expect(found[GREETING_FILE].startswith("Good morning\nThis is helped"), found)
-        expect(self.engine(profile) == "guestfish", self.engine(profile))
-        nothing_left(self.target)
-        self.estate.delete(profile)
+        with self.deployed("helped", 2, self.plan(HELPER), {"Host": "helped"}) as profile:
+            found = self.files(profile, GREETING_FILE, MADE, LOUD)
+            expect(found[MADE] == "made for helped by a helper\n" and found[LOUD] == found[MADE].upper(), found)
+            expect(found[GREETING_FILE].startswith("Good morning\nThis is helped"), found)
+            expect(self.engine(profile) == "guestfish", self.engine(profile))
+            nothing_left(self.target)
 
     def lvm_image(self):
         """A root of ext4 and a volume of XFS in one volume group, as RHEL has them."""
@@ -265,14 +281,13 @@ class Deployments:
             ),
         ]  # fmt: skip
         plan = self.plans.deploying("lvm", image, scripts, [bundle.attribute("Host", "hostname", None), bundle.attribute("Domain", "fqdn", "example.test")])
-        profile = self.estate.create("lvm", self.estate.bays[2], plan, {"Host": "big"})
-        copy = self.estate.read_out(profile, self.dir / "seen.raw")
+        with self.deployed("lvm", 2, plan, {"Host": "big"}) as profile:
+            copy = self.estate.read_out(profile, self.dir / "seen.raw")
         done = guestfish(
             f"add-drive {copy} format:raw\nrun\nmount /dev/rhel/root /\nmount /dev/rhel/data /srv\ncat /etc/hostname\n!echo\ncat /srv/motd\n"
             "filesize /srv/motd\nreadlink /etc/motd\nis-file /etc/hostname\n"
         )
         expect("big.example.test" in done and "Welcome to big." in done and "/srv/motd" in done, done)
-        self.estate.delete(profile)
 
     # ---- capture, as is, empty --------------------------------------------------------------------------------------
 
@@ -280,22 +295,20 @@ class Deployments:
         """While its server has it open, and goes on writing."""
         volume = self.estate.volume_of(self.profile)
         before = self.estate.read_out(self.profile, self.dir / "before.raw").read_bytes()
-        disk = Disk(self.disk, self.estate.initiator(self.profile))
-        disk.attentions()
         plan = self.sdk.i3s.build_plans.get_by("name", bundle.CAPTURE)[0]
         body = {"name": "captured", "description": "", "imageCapture": "true", "osVolumeURI": volume["uri"], "buildPlanUri": plan["uri"]}
-        made = self.sdk.i3s.golden_images.create(body)
-        expect(disk.put(NOTE_AT, bytes(4096)).status == 0, "the server could not write")
-        disk.close(logout=True)
+        with self.session() as disk:
+            made = self.sdk.i3s.golden_images.create(body)
+            expect(disk.put(NOTE_AT, bytes(4096)).status == 0, "the server could not write")
         after = self.estate.read_out(self.profile, self.dir / "after.raw").read_bytes()
         expect(before == after, "the source has changed")
         log = self.dir / "capture.log"
         self.sdk.i3s.golden_images.download_archive(made["id"], str(log))
         expect("forget the values" in log.read_text(), log.read_text())
-        profile = self.estate.create("again", self.estate.bays[1], self.estate.plan("again", made, self.build("deploy: as is")))
-        found = self.files(profile, GREETING_FILE, CAPTURED)
+        plan = self.estate.plan("again", made, self.build("deploy: as is"))
+        with self.deployed("again", 1, plan) as profile:
+            found = self.files(profile, GREETING_FILE, CAPTURED)
         expect(found == {GREETING_FILE: None, CAPTURED: "captured, and @Not:filled@ in\n"}, found)
-        self.estate.delete(profile)
 
     def build(self, name):
         return next(one for one in self.estate.api.members("/rest/build-plans") if one["name"] == name)
@@ -305,18 +318,15 @@ class Deployments:
         volume = self.estate.volume_of(self.profile)
         body = {"name": "as it is", "imageCapture": "true", "osVolumeURI": volume["uri"], "buildPlanUri": self.build(bundle.CAPTURE_AS_IS)["uri"]}
         made = self.sdk.i3s.golden_images.create(body)
-        profile = self.estate.create("again", self.estate.bays[1], self.estate.plan("as it is", made, self.build("deploy: as is")))
         source = self.estate.read_out(self.profile, self.dir / "before.raw").read_bytes()
-        expect(self.estate.read_out(profile, self.dir / "after.raw").read_bytes() == source, "another content")
-        self.estate.delete(profile)
+        with self.deployed("again", 1, self.estate.plan("as it is", made, self.build("deploy: as is"))) as profile:
+            expect(self.estate.read_out(profile, self.dir / "after.raw").read_bytes() == source, "another content")
 
     def empty(self):
         for given, mebibytes in (({}, 64), ({"VolumeSize": "32"}, 32)):
-            profile = self.estate.create("empty", self.estate.bays[1], self.plan(bundle.EMPTY), given)
-            volume = self.estate.volume_of(profile)
-            expect(volume["size"] == mebibytes * MIB, volume["size"])
-            expect(not any(self.estate.read_out(profile, self.dir / "seen.raw").read_bytes()), "it is not empty")
-            self.estate.delete(profile)
+            with self.deployed("empty", 1, self.plan(bundle.EMPTY), given) as profile:
+                expect(self.estate.volume_of(profile)["size"] == mebibytes * MIB, self.estate.volume_of(profile)["size"])
+                expect(not any(self.estate.read_out(profile, self.dir / "seen.raw").read_bytes()), "it is not empty")
         try:
             self.estate.create("empty", self.estate.bays[1], self.plan(bundle.EMPTY), {"VolumeSize": "60000"})
             raise AssertionError("51200 MiB is the most")
