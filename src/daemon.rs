@@ -18,11 +18,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, os_volumes};
 use crate::control::{self, Control, ControlSocket, HttpListener};
 use crate::deploy::Deployer;
 use crate::exports::Directory;
-use crate::portal::{self, PortalConfig, Portals, VolumeExports};
+use crate::portal::{self, PortalConfig, Portals, SeedOf, VolumeExports};
 use crate::service::{self, Notifier, Scrubber, SpaceLevels, StopSignals};
 
 /// Longest wait for initiators to log out when asked to. They come back by themselves, and wait meanwhile.
@@ -60,9 +60,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let listeners = config.iscsi.portals.iter().map(|address| portal::bind(*address));
     let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
     let directory = Directory::new();
-    let exports = exports(config, &store, &directory, &listeners, levels.clone())?;
-    let scrub = Scrubber::start(store.clone(), &config.scrub).context("cannot start the scrub")?;
     let catalog = open_catalog(&config.store.path)?;
+    let exports = exports(config, &store, &catalog, &directory, &listeners, levels.clone())?;
+    let scrub = Scrubber::start(store.clone(), &config.scrub).context("cannot start the scrub")?;
     create_parent(&config.control.socket)?;
     let deployer = Deployer::new(store.clone(), &config.plans, &jobs_directory(config))?;
     let control = Control::new(
@@ -163,6 +163,7 @@ fn open_catalog(store: &Path) -> anyhow::Result<Arc<Catalog>> {
 fn exports(
     config: &Config,
     store: &Arc<Store>,
+    catalog: &Arc<Catalog>,
     directory: &Arc<Directory>,
     listeners: &[TcpListener],
     levels: Arc<SpaceLevels>,
@@ -170,7 +171,9 @@ fn exports(
     let listening = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let told = service::told_addresses(&config.iscsi.advertise, &listening);
     let prefix = &config.iscsi.name_prefix;
-    Ok(VolumeExports::new(store.clone(), directory.clone(), told, prefix, levels))
+    let catalog = catalog.clone();
+    let seeds: Arc<SeedOf> = Arc::new(move |volume| Ok(catalog.read(|tx| os_volumes::seed(tx, volume))?));
+    Ok(VolumeExports::new(store.clone(), directory.clone(), told, prefix, levels, seeds))
 }
 
 /// Where the sockets of plan scripts' jobs are made: beside the control socket, in a directory that only osvold enters.

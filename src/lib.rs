@@ -10,4 +10,5 @@ pub mod images;
 pub mod lifecycle;
 pub mod lun;
 pub mod portal;
+pub mod seed;
 pub mod service;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ArtifactReference, CustomAttribute, Head, Title, lenient, truth};
+use crate::{ArtifactReference, CloudInit, CloudInitChange, CustomAttribute, Head, Title, lenient, truth};
 
 /// Most former generations of a volume that a plan may ask to be kept.
 pub const KEEP_GENERATIONS_MAX: u64 = 16;
@@ -35,6 +35,9 @@ pub struct DeploymentPlan {
     pub dependent_artifacts: Vec<ArtifactReference>,
     /// How many former generations of a volume are kept when it is regenerated.
     pub keep_generations: u64,
+    /// What cloud-init or Ignition finds beside the volume; null: nothing.
+    #[serde(default)]
+    pub cloud_init: Option<CloudInit>,
     /// Counts its edits.
     pub revision: u64,
 }
@@ -80,6 +83,10 @@ pub struct DeploymentPlanBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 16))]
     pub keep_generations: Option<u64>,
+    /// What cloud-init or Ignition is to find beside the volume; null: nothing. Not given: as it was.
+    #[serde(default, skip_serializing_if = "CloudInitChange::stays")]
+    #[schemars(with = "Option<CloudInit>")]
+    pub cloud_init: CloudInitChange,
     /// The eTag that the resource was read with, if it must not have changed since; `If-Match` goes before it.
     #[serde(
         rename = "eTag",

@@ -9,6 +9,7 @@ mod artifact_bundle;
 mod attachment;
 mod attribute;
 mod build_plan;
+mod cloud_init;
 mod deployment_plan;
 mod doctor;
 mod enclosure_group;
@@ -49,6 +50,9 @@ pub use artifact_bundle::{
 pub use attachment::{Attachment, NewAttachment};
 pub use attribute::{AttributeType, CustomAttribute};
 pub use build_plan::{BuildPlan, BuildPlanBody, BuildStep, STEPS_MAX};
+pub use cloud_init::{
+    Attach, CLOUD_TEXT_BYTES_MAX, CloudInit, CloudInitChange, Datasource, ESP_PATH_DEFAULT,
+};
 pub use deployment_plan::{
     AdditionalParameter, DeploymentPlan, DeploymentPlanBody, KEEP_GENERATIONS_DEFAULT, KEEP_GENERATIONS_MAX,
     OsDeploymentPlan,

@@ -142,13 +142,18 @@ pub(super) fn deployment_plan(
     image: Option<&str>,
     read_only: bool,
 ) -> Value {
-    json!({
+    let mut member = json!({
         "type": "OEDeploymentPlan", "hpProvided": read_only, "customAttributes": without_passwords(&row.attributes),
         "importMetadata": false, "eTag": null, "created": null, "modified": null, "goldenImageURI": image,
         "oeBuildPlanURI": build_plan, "description": row.envelope.description, "category": null, "status": null,
         "uri": null, "name": row.envelope.name, "id": row.envelope.id, "state": null,
         "keepGenerations": row.keep_generations,
-    })
+    });
+    // A field of ours; HPE's reader does not look at it.
+    if let Some(option) = &row.cloud_init {
+        member["cloudInit"] = json!(option);
+    }
+    member
 }
 
 pub(super) fn golden_image(

@@ -71,6 +71,7 @@ fn plan(name: &str, build_plan: &str, image: Option<&str>) -> DeploymentPlanBody
         custom_attributes: Vec::new(),
         hp_provided: false,
         keep_generations: None,
+        cloud_init: api::CloudInitChange::Stays,
         e_tag: None,
     }
 }

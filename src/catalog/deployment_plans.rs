@@ -1,19 +1,20 @@
 //! Deployment plans: a golden image, a build plan, and values for what it leaves open.
 
 use api::{
-    AttributeType, CustomAttribute, DeploymentPlanBody, KEEP_GENERATIONS_DEFAULT,
+    AttributeType, CloudInit, CloudInitChange, CustomAttribute, DeploymentPlanBody, KEEP_GENERATIONS_DEFAULT,
     KEEP_GENERATIONS_MAX, PlanType,
 };
 use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::build_plans::{self, BuildPlan, Origin, position};
-use super::chain::{self, User, check_editable, users};
+use super::chain::{self, User, check_editable, to_json, users};
 use super::sealed::{Column, of_column, to_column};
 use super::{
-    Changed, Envelope, Error, Kind, Result, Tx, attributes, golden_images, holds, uuid,
+    Changed, Envelope, Error, Kind, Result, Tx, attributes, golden_images, holds, placeholders, uuid,
     uuid_or_null,
 };
+use crate::seed;
 
 pub use super::effective::{Effective, Resolved, check_attributes, secret_names};
 pub use super::script_values::{Target, script_steps, script_values};
@@ -21,7 +22,7 @@ pub use super::script_values::{Target, script_steps, script_values};
 const KIND: Kind = Kind::DeploymentPlan;
 const TABLE: &str = "deployment_plans";
 const COLUMNS: &str =
-    "build_plan_id, golden_image_id, keep_generations, attributes, read_only, imported";
+    "build_plan_id, golden_image_id, keep_generations, attributes, read_only, imported, cloud_init";
 
 /// A deployment plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct DeploymentPlan {
     pub read_only: bool,
     /// It came in a bundle.
     pub imported: bool,
+    /// What cloud-init or Ignition finds beside its volumes.
+    pub cloud_init: Option<CloudInit>,
 }
 
 /// Adds one.
@@ -47,21 +50,17 @@ pub struct DeploymentPlan {
 /// # Errors
 /// When something in it cannot be, what it refers to is not there, or its name is taken.
 pub fn insert(tx: &Tx<'_>, new: &DeploymentPlanBody, origin: Origin) -> Result<DeploymentPlan> {
-    let plan = settle(
-        tx,
-        Envelope::new(tx, new.name.as_str(), &new.description)?,
-        None,
-        new,
-        origin,
-    )?;
+    let plan = settle(tx, Envelope::new(tx, new.name.as_str(), &new.description)?, None, new, origin)?;
     write(tx, &plan)?;
-    tx.changed(
-        KIND,
-        plan.envelope.id,
-        &plan.envelope.name,
-        Changed::Created,
-    );
+    tx.changed(KIND, plan.envelope.id, &plan.envelope.name, Changed::Created);
     Ok(plan)
+}
+
+/// Adds one that is right in itself.
+pub(super) fn add(tx: &Tx<'_>, plan: &DeploymentPlan) -> Result<()> {
+    write(tx, plan)?;
+    tx.changed(KIND, plan.envelope.id, &plan.envelope.name, Changed::Created);
+    Ok(())
 }
 
 /// A plan as it will be, under an envelope that is not changed here.
@@ -74,33 +73,36 @@ fn settle(
 ) -> Result<DeploymentPlan> {
     let build_plan = build_plans::find(tx, &new.oe_build_plan_uri)?;
     if build_plan.plan_type != PlanType::Deploy {
-        let message = format!(
-            "build plan {:?} captures; one that deploys is needed",
-            build_plan.envelope.name
-        );
+        let message =
+            format!("build plan {:?} captures; one that deploys is needed", build_plan.envelope.name);
         return Err(Error::invalid("oeBuildPlanURI", message));
     }
-    let image = new
-        .golden_image_uri
-        .as_deref()
-        .map(|image| golden_images::find(tx, image))
-        .transpose()?;
+    let image = new.golden_image_uri.as_deref().map(|image| golden_images::find(tx, image)).transpose()?;
     let before = old.map_or(KEEP_GENERATIONS_DEFAULT, |old| old.keep_generations);
     let keep_generations = new.keep_generations.unwrap_or(before);
     if keep_generations > KEEP_GENERATIONS_MAX {
-        let message = format!(
-            "keepGenerations is {keep_generations}; 0 to {KEEP_GENERATIONS_MAX} are allowed"
-        );
+        let message =
+            format!("keepGenerations is {keep_generations}; 0 to {KEEP_GENERATIONS_MAX} are allowed");
         return Err(Error::invalid("keepGenerations", message));
     }
     if let Some(image) = &image {
         holds::check_steady(tx, Kind::GoldenImage, image.envelope.id.simple())?;
     }
+    let cloud_init = match &new.cloud_init {
+        CloudInitChange::Stays => old.and_then(|old| old.cloud_init.clone()),
+        CloudInitChange::None => None,
+        CloudInitChange::Some(option) => Some((**option).clone()),
+    };
+    if let Some(option) = &cloud_init {
+        seed::check_option(option)
+            .map_err(|(field, error)| Error::invalid("cloudInit", format!("{field}: {error}")))?;
+    }
     Ok(DeploymentPlan {
         envelope,
         golden_image: image.map(|image| image.envelope.id),
         keep_generations,
-        attributes: settle_attributes(&build_plan, old, &new.custom_attributes, origin)?,
+        attributes: settle_attributes(&build_plan, old, &new.custom_attributes, cloud_init.as_ref(), origin)?,
+        cloud_init,
         build_plan: build_plan.envelope.id,
         read_only: new.hp_provided,
         imported: old.map_or(origin == Origin::Bundle, |old| old.imported),
@@ -112,13 +114,13 @@ fn settle_attributes(
     build_plan: &BuildPlan,
     old: Option<&DeploymentPlan>,
     said: &[CustomAttribute],
+    cloud_init: Option<&CloudInit>,
     origin: Origin,
 ) -> Result<Vec<CustomAttribute>> {
     let before = old.map_or(&[][..], |old| &old.attributes);
     for (index, attribute) in said.iter().enumerate() {
-        let known =
-            position(&build_plan.attributes, &attribute.name).or(position(before, &attribute.name));
-        if known.is_none() && origin == Origin::Written {
+        let known = position(&build_plan.attributes, &attribute.name).or(position(before, &attribute.name));
+        if known.is_none() && origin == Origin::Written && cloud_init.is_none() {
             return Err(unknown(build_plan, &attribute.name));
         }
         if position(&said[..index], &attribute.name).is_some() {
@@ -126,22 +128,55 @@ fn settle_attributes(
             return Err(Error::invalid("customAttributes", message));
         }
     }
-    let settled = build_plan
-        .attributes
-        .iter()
-        .map(|base| settle_attribute(base, before, said));
-    let settled: Vec<CustomAttribute> = settled.collect();
+    let base = with_own(&build_plan.attributes, cloud_init, before, said);
+    for own in base.iter().skip(build_plan.attributes.len()).filter(|_| origin == Origin::Written) {
+        attributes::check_definition(own).map_err(|error| {
+            Error::invalid("customAttributes", format!("attribute {:?}: {error}", own.name))
+        })?;
+    }
+    if base.len() > build_plans::ATTRIBUTES_MAX {
+        let message = format!("a plan has at most {} attributes", build_plans::ATTRIBUTES_MAX);
+        return Err(Error::invalid("customAttributes", message));
+    }
+    let settled: Vec<CustomAttribute> =
+        base.iter().map(|base| settle_attribute(base, before, said)).collect();
     for attribute in settled.iter().filter(|_| origin == Origin::Written) {
         if let Some(value) = attribute.value.as_deref().filter(|value| !value.is_empty()) {
             attributes::check_value(attribute, value).map_err(|error| {
-                Error::invalid(
-                    "customAttributes",
-                    format!("attribute {:?}: {error}", attribute.name),
-                )
+                Error::invalid("customAttributes", format!("attribute {:?}: {error}", attribute.name))
             })?;
         }
     }
     Ok(settled)
+}
+
+/// The build plan's attributes, and those that a plan with a seed has beside them: what is said here or was said before,
+/// and what only the seed's templates name.
+fn with_own(
+    base: &[CustomAttribute],
+    cloud_init: Option<&CloudInit>,
+    before: &[CustomAttribute],
+    said: &[CustomAttribute],
+) -> Vec<CustomAttribute> {
+    let mut all = base.to_vec();
+    let Some(option) = cloud_init else { return all };
+    for own in if said.is_empty() { before } else { said } {
+        if position(&all, &own.name).is_none() {
+            // Who says no more than a value leaves the rest as it was.
+            let is_plain = own.kind == AttributeType::String && own.constraints.is_empty();
+            let known = position(before, &own.name).filter(|_| is_plain).map(|at| &before[at]);
+            let own = known.unwrap_or(own).clone();
+            all.push(CustomAttribute { id: None, visible: None, editable: None, ..own });
+        }
+    }
+    for (_, text) in option.templates() {
+        for placeholder in placeholders::of_script(PlanType::Deploy, text) {
+            if position(&all, &placeholder.name).is_none() {
+                all.push(placeholder.attribute());
+            }
+        }
+    }
+    all
 }
 
 fn settle_attribute(
@@ -155,9 +190,7 @@ fn settle_attribute(
     let value = value.or_else(|| before.map_or(base.value.clone(), |before| before.value.clone()));
     let own_id = |one: &CustomAttribute| one.id.clone().filter(|id| Uuid::try_parse(id).is_ok());
     let id = before.and_then(own_id).or_else(|| said.and_then(own_id));
-    let flag = |of: fn(&CustomAttribute) -> Option<bool>| {
-        said.and_then(of).or_else(|| before.and_then(of))
-    };
+    let flag = |of: fn(&CustomAttribute) -> Option<bool>| said.and_then(of).or_else(|| before.and_then(of));
     CustomAttribute {
         value: value.filter(|_| base.kind != AttributeType::Nic),
         id: Some(id.unwrap_or_else(|| Uuid::new_v4().to_string())),
@@ -168,21 +201,10 @@ fn settle_attribute(
 }
 
 fn unknown(build_plan: &BuildPlan, name: &str) -> Error {
-    let near = api::nearest(
-        name,
-        build_plan
-            .attributes
-            .iter()
-            .map(|known| known.name.as_str()),
-    );
-    let near = near
-        .map(|near| format!("; did you mean {near:?}?"))
-        .unwrap_or_default();
+    let near = api::nearest(name, build_plan.attributes.iter().map(|known| known.name.as_str()));
+    let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
     let plan = &build_plan.envelope.name;
-    Error::invalid(
-        "customAttributes",
-        format!("build plan {plan:?} has no attribute {name:?}{near}"),
-    )
+    Error::invalid("customAttributes", format!("build plan {plan:?} has no attribute {name:?}{near}"))
 }
 
 /// The one that a path (of either side), an id or a name means.
@@ -190,13 +212,8 @@ fn unknown(build_plan: &BuildPlan, name: &str) -> Error {
 /// # Errors
 /// When there is none.
 pub fn find(tx: &Tx<'_>, reference: &str) -> Result<DeploymentPlan> {
-    let twin = reference
-        .strip_prefix(api::OS_DEPLOYMENT_PLANS)
-        .and_then(|rest| rest.strip_prefix('/'));
-    get(
-        tx,
-        super::id_of(tx, KIND, TABLE, twin.unwrap_or(reference))?,
-    )
+    let twin = reference.strip_prefix(api::OS_DEPLOYMENT_PLANS).and_then(|rest| rest.strip_prefix('/'));
+    get(tx, super::id_of(tx, KIND, TABLE, twin.unwrap_or(reference))?)
 }
 
 /// The one with this id.
@@ -204,13 +221,8 @@ pub fn find(tx: &Tx<'_>, reference: &str) -> Result<DeploymentPlan> {
 /// # Errors
 /// When there is none.
 pub fn get(tx: &Tx<'_>, id: Uuid) -> Result<DeploymentPlan> {
-    let sql = format!(
-        "SELECT {}, {COLUMNS} FROM {TABLE} WHERE id = ?1",
-        Envelope::COLUMNS
-    );
-    let found = tx
-        .prepare_cached(&sql)?
-        .query_row([id.to_string()], |row| read(tx, row));
+    let sql = format!("SELECT {}, {COLUMNS} FROM {TABLE} WHERE id = ?1", Envelope::COLUMNS);
+    let found = tx.prepare_cached(&sql)?.query_row([id.to_string()], |row| read(tx, row));
     chain::found(found, KIND, &id)
 }
 
@@ -219,14 +231,9 @@ pub fn get(tx: &Tx<'_>, id: Uuid) -> Result<DeploymentPlan> {
 /// # Errors
 /// The database's.
 pub fn list(tx: &Tx<'_>) -> Result<Vec<DeploymentPlan>> {
-    let sql = format!(
-        "SELECT {}, {COLUMNS} FROM {TABLE} ORDER BY name",
-        Envelope::COLUMNS
-    );
+    let sql = format!("SELECT {}, {COLUMNS} FROM {TABLE} ORDER BY name", Envelope::COLUMNS);
     let mut statement = tx.prepare_cached(&sql)?;
-    Ok(statement
-        .query_map([], |row| read(tx, row))?
-        .collect::<rusqlite::Result<_>>()?)
+    Ok(statement.query_map([], |row| read(tx, row))?.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Changes one, as a whole.
@@ -242,20 +249,14 @@ pub fn update(
     let old = get(tx, id)?;
     old.envelope.check(KIND, if_match)?;
     let settled = settle(tx, old.envelope.clone(), Some(&old), new, Origin::Written);
-    let same_words =
-        (new.name.as_str(), &new.description) == (&old.envelope.name, &old.envelope.description);
+    let same_words = (new.name.as_str(), &new.description) == (&old.envelope.name, &old.envelope.description);
     if same_words && settled.as_ref().is_ok_and(|settled| *settled == old) {
         return Ok(old);
     }
     check_editable(KIND, &old.envelope.name, old.read_only, used_by(tx, id)?)?;
     holds::check_free(tx, KIND, id)?;
-    let envelope = old
-        .envelope
-        .changed(tx, new.name.as_str(), &new.description)?;
-    let changed = DeploymentPlan {
-        envelope,
-        ..settled?
-    };
+    let envelope = old.envelope.changed(tx, new.name.as_str(), &new.description)?;
+    let changed = DeploymentPlan { envelope, ..settled? };
     write(tx, &changed)?;
     tx.changed(KIND, id, &changed.envelope.name, Changed::Updated);
     Ok(changed)
@@ -265,28 +266,16 @@ pub fn update(
 pub(super) fn follow(tx: &Tx<'_>, build_plan: Uuid, base: &[CustomAttribute]) -> Result<()> {
     for user in build_plans::used_by(tx, build_plan)? {
         let old = find(tx, &user.id)?;
-        let attributes: Vec<_> = base
-            .iter()
-            .map(|base| settle_attribute(base, &old.attributes, &[]))
-            .collect();
+        let base = with_own(base, old.cloud_init.as_ref(), &old.attributes, &[]);
+        let attributes: Vec<_> =
+            base.iter().map(|base| settle_attribute(base, &old.attributes, &[])).collect();
         if attributes == old.attributes {
             continue;
         }
-        let envelope = old
-            .envelope
-            .changed(tx, &old.envelope.name, &old.envelope.description)?;
-        let changed = DeploymentPlan {
-            envelope,
-            attributes,
-            ..old
-        };
+        let envelope = old.envelope.changed(tx, &old.envelope.name, &old.envelope.description)?;
+        let changed = DeploymentPlan { envelope, attributes, ..old };
         write(tx, &changed)?;
-        tx.changed(
-            KIND,
-            changed.envelope.id,
-            &changed.envelope.name,
-            Changed::Updated,
-        );
+        tx.changed(KIND, changed.envelope.id, &changed.envelope.name, Changed::Updated);
     }
     Ok(())
 }
@@ -300,10 +289,7 @@ pub fn remove(tx: &Tx<'_>, id: Uuid, if_match: Option<&str>) -> Result<()> {
     old.envelope.check(KIND, if_match)?;
     chain::check_unused(KIND, &old.envelope.name, used_by(tx, id)?)?;
     holds::check_free(tx, KIND, id)?;
-    tx.execute(
-        "DELETE FROM deployment_plans WHERE id = ?1",
-        [id.to_string()],
-    )?;
+    tx.execute("DELETE FROM deployment_plans WHERE id = ?1", [id.to_string()])?;
     tx.changed(KIND, id, &old.envelope.name, Changed::Deleted);
     Ok(())
 }
@@ -326,6 +312,11 @@ fn read(tx: &Tx<'_>, row: &Row<'_>) -> rusqlite::Result<DeploymentPlan> {
         attributes: of_column(tx.sealer(), Column::DeploymentPlan, row, 9)?,
         read_only: row.get(10)?,
         imported: row.get(11)?,
+        cloud_init: row
+            .get::<_, Option<String>>(12)?
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|error| super::bad_column(12, error))?,
     })
 }
 
@@ -333,11 +324,11 @@ fn write(tx: &Tx<'_>, plan: &DeploymentPlan) -> Result<()> {
     let e = &plan.envelope;
     let sql = "INSERT INTO deployment_plans
                    (id, name, description, created_ms, modified_ms, revision, build_plan_id, golden_image_id,
-                    keep_generations, attributes, read_only, imported)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                    keep_generations, attributes, read_only, imported, cloud_init)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
                ON CONFLICT (id) DO UPDATE SET name = ?2, description = ?3, modified_ms = ?5, revision = ?6,
                    build_plan_id = ?7, golden_image_id = ?8, keep_generations = ?9, attributes = ?10,
-                   read_only = ?11, imported = ?12";
+                   read_only = ?11, imported = ?12, cloud_init = ?13";
     let values = params![
         e.id.to_string(),
         e.name,
@@ -348,17 +339,11 @@ fn write(tx: &Tx<'_>, plan: &DeploymentPlan) -> Result<()> {
         plan.build_plan.to_string(),
         plan.golden_image.map(|image| image.simple().to_string()),
         plan.keep_generations,
-        to_column(
-            tx.sealer(),
-            Column::DeploymentPlan,
-            &e.id.to_string(),
-            &plan.attributes
-        )?,
+        to_column(tx.sealer(), Column::DeploymentPlan, &e.id.to_string(), &plan.attributes)?,
         plan.read_only,
-        plan.imported
+        plan.imported,
+        plan.cloud_init.as_ref().map(to_json).transpose()?
     ];
-    tx.prepare_cached(sql)?
-        .execute(values)
-        .map_err(|error| Error::of_write(error, KIND, &e.name))?;
+    tx.prepare_cached(sql)?.execute(values).map_err(|error| Error::of_write(error, KIND, &e.name))?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::profiles::Attribute;
 use super::sealed::{Column, of_column, to_column};
 use super::{Changed, Error, Kind, Result, Tx, bad_column, deployment_logs, uuid, uuid_or_null};
+use crate::seed::Seed;
 
 /// What the names of profiles' volumes begin with; a number follows. No direct volume may have such a name.
 pub const NAME_PREFIX: &str = "OSVolume-";
@@ -33,9 +34,7 @@ impl VolumeState {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Current, Self::Kept, Self::Doomed]
-            .into_iter()
-            .find(|state| state.as_str() == text)
+        [Self::Current, Self::Kept, Self::Doomed].into_iter().find(|state| state.as_str() == text)
     }
 }
 
@@ -82,12 +81,8 @@ fn read(tx: &Tx<'_>, row: &Row<'_>) -> rusqlite::Result<OsVolume> {
     let state: String = row.get(5)?;
     let image: Option<String> = row.get(8)?;
     let id: String = row.get(0)?;
-    let bad = |column, what: &str| {
-        bad_column(
-            column,
-            Error::invalid("os_volumes", format!("{what:?} is wrong")),
-        )
-    };
+    let bad =
+        |column, what: &str| bad_column(column, Error::invalid("os_volumes", format!("{what:?} is wrong")));
     Ok(OsVolume {
         id: id.parse().map_err(|_| bad(0, &id))?,
         name: row.get(1)?,
@@ -131,9 +126,7 @@ pub fn list(tx: &Tx<'_>) -> Result<Vec<OsVolume>> {
 /// # Errors
 /// The database's.
 pub fn by_id(tx: &Tx<'_>, id: VolumeId) -> Result<Option<OsVolume>> {
-    Ok(query(tx, "WHERE id = ?1", Some(&id.to_string()))?
-        .into_iter()
-        .next())
+    Ok(query(tx, "WHERE id = ?1", Some(&id.to_string()))?.into_iter().next())
 }
 
 /// A profile's disk.
@@ -142,9 +135,7 @@ pub fn by_id(tx: &Tx<'_>, id: VolumeId) -> Result<Option<OsVolume>> {
 /// The database's.
 pub fn current(tx: &Tx<'_>, profile: Uuid) -> Result<Option<OsVolume>> {
     let rest = "WHERE profile_id = ?1 AND state = 'current'";
-    Ok(query(tx, rest, Some(&profile.to_string()))?
-        .into_iter()
-        .next())
+    Ok(query(tx, rest, Some(&profile.to_string()))?.into_iter().next())
 }
 
 /// All generations of a profile, the newest first.
@@ -164,11 +155,7 @@ pub fn generations(tx: &Tx<'_>, profile: Uuid) -> Result<Vec<OsVolume>> {
 /// # Errors
 /// The database's.
 pub fn in_enclosure(tx: &Tx<'_>, enclosure: Uuid) -> Result<Vec<OsVolume>> {
-    query(
-        tx,
-        "WHERE logical_enclosure_id = ?1 ORDER BY name",
-        Some(&enclosure.to_string()),
-    )
+    query(tx, "WHERE logical_enclosure_id = ?1 ORDER BY name", Some(&enclosure.to_string()))
 }
 
 /// The volumes that are being deleted.
@@ -184,12 +171,8 @@ pub fn doomed(tx: &Tx<'_>) -> Result<Vec<OsVolume>> {
 /// # Errors
 /// The database's.
 pub fn insert(tx: &Tx<'_>, volume: &OsVolume) -> Result<()> {
-    let attributes = to_column(
-        tx.sealer(),
-        Column::Volume,
-        &volume.id.to_string(),
-        &volume.origin.attributes,
-    )?;
+    let attributes =
+        to_column(tx.sealer(), Column::Volume, &volume.id.to_string(), &volume.origin.attributes)?;
     let id = |id: Option<Uuid>| id.map(|id| id.to_string());
     tx.prepare_cached(
         "INSERT INTO os_volumes (id, name, created_ms, profile_id, generation, state, logical_enclosure_id,
@@ -212,6 +195,36 @@ pub fn insert(tx: &Tx<'_>, volume: &OsVolume) -> Result<()> {
     ))?;
     tx.changed(Kind::OsVolume, volume.id, &volume.name, Changed::Created);
     Ok(())
+}
+
+/// Writes down the seed that a volume was deployed with.
+///
+/// # Errors
+/// The database's.
+pub fn set_seed(tx: &Tx<'_>, volume: VolumeId, seed: &Seed) -> Result<()> {
+    let text = serde_json::to_string(seed).map_err(|error| Error::invalid("seed", error.to_string()))?;
+    tx.prepare_cached("UPDATE os_volumes SET seed = ?2 WHERE id = ?1")?
+        .execute((volume.to_string(), tx.seal(&seed_place(volume), &text)?))?;
+    Ok(())
+}
+
+fn seed_place(volume: VolumeId) -> String {
+    format!("os_volumes/{volume}/seed")
+}
+
+/// The seed that a volume was deployed with.
+///
+/// # Errors
+/// The database's, and when the key that it was sealed with is another one.
+pub fn seed(tx: &Tx<'_>, volume: VolumeId) -> Result<Option<Seed>> {
+    let mut statement =
+        tx.prepare_cached("SELECT seed FROM os_volumes WHERE id = ?1 AND seed IS NOT NULL")?;
+    let sealed = statement.query_row([volume.to_string()], |row| row.get::<_, String>(0)).optional()?;
+    let Some(sealed) = sealed else { return Ok(None) };
+    let seed = tx.unseal(&seed_place(volume), &sealed).and_then(|text| serde_json::from_str(&text).ok());
+    let unread =
+        || Error::Damaged(format!("the seed of volume {volume} cannot be read: its key is another one"));
+    seed.map(Some).ok_or_else(unread)
 }
 
 /// Makes a volume current or an earlier generation.
@@ -306,14 +319,7 @@ mod tests {
     fn names_of_profiles_volumes_are_told_from_others() {
         assert_eq!(number_of("OSVolume-17"), Some(17));
         assert_eq!(number_of("osvolume-1"), Some(1));
-        for other in [
-            "OSVolume-",
-            "OSVolume-1a",
-            "OSVolume",
-            "web01",
-            "OSVolume--1",
-            "ÖSVolume-1",
-        ] {
+        for other in ["OSVolume-", "OSVolume-1a", "OSVolume", "web01", "OSVolume--1", "ÖSVolume-1"] {
             assert_eq!(number_of(other), None, "{other}");
         }
     }

@@ -35,6 +35,7 @@ fn plan(attributes: Vec<CustomAttribute>) -> DeploymentPlan {
         attributes,
         read_only: false,
         imported: false,
+        cloud_init: None,
     }
 }
 

@@ -61,6 +61,7 @@ fn resource(tx: &Tx<'_>, row: rows::DeploymentPlan, version: u32) -> catalog::Re
         import_metadata: row.imported,
         dependent_artifacts: references(rows::used_by(tx, row.envelope.id)?),
         keep_generations: row.keep_generations,
+        cloud_init: row.cloud_init,
         revision: row.envelope.revision,
     })
 }

@@ -29,6 +29,7 @@ mod recovery;
 pub mod rules;
 mod run;
 mod scratch;
+mod seeds;
 mod service;
 pub mod tasks;
 mod token;

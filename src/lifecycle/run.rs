@@ -11,7 +11,7 @@ use super::journal::Journal;
 use super::prepare::{Commit, Creates};
 use super::rules::Outcome;
 use super::service::{Lifecycle, Work};
-use super::{access, failpoint, personalize};
+use super::{access, failpoint, personalize, seeds};
 use crate::catalog::os_volumes::{self, OsVolume, VolumeState};
 use crate::catalog::profiles::{self, Profile};
 use crate::catalog::tasks::TaskState;
@@ -89,8 +89,8 @@ impl Lifecycle {
 
     /// Runs the plan's scripts on the new volume.
     async fn personalize(&self, work: &Work, info: VolumeInfo) -> Result<VolumeInfo, Refusal> {
-        let script = work.prepared.creates.as_ref().and_then(|creates| creates.script.clone());
-        let Some(script) = script else { return Ok(info) };
+        let Some(creates) = &work.prepared.creates else { return Ok(info) };
+        let Some(script) = self.script_of(creates, &info).await? else { return Ok(info) };
         personalize::run(self, &work.task, &info, script, false).await?;
         let id = info.id;
         let after = self.blocking(move |store| store.volume_info(id)).await?;
@@ -337,6 +337,7 @@ fn save_profile(
             deployed_bytes: info.used_bytes,
         };
         os_volumes::insert(tx, &volume)?;
+        seeds::keep(tx, creates, volume.id)?;
     }
     Ok(doomed)
 }

@@ -39,7 +39,7 @@ use gatekeeper::Gatekeeper;
 pub(crate) use mailbox::Mailbox;
 pub use socket::bind;
 pub(crate) use socket::configure;
-pub use volumes::VolumeExports;
+pub use volumes::{SeedOf, VolumeExports};
 
 /// What portals are told.
 #[derive(Clone, Debug, Default)]

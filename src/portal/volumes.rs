@@ -15,9 +15,17 @@ use parking_lot::Mutex;
 use scsi::{Attention, UnitConfig};
 
 use crate::control::{Exports, Withdrawal};
-use crate::exports::{Access, Directory, InUse, SessionListing};
-use crate::lun::{Lun, LunConfig, Room, RoomOf};
+use crate::exports::{Access, Directory, InUse, Luns, SessionListing};
+use crate::lun::{BlockStore, Lun, LunConfig, ReadOnlyMemory, Room, RoomOf};
+use crate::seed::{self, Seed};
 use crate::service::{Listeners, SpaceLevels, data_bytes_left};
+
+/// Numbers of a target's logical units: the volume, and its seed if it has one.
+const VOLUME_LUN: u16 = 0;
+const SEED_LUN: u16 = 1;
+const LUNS: [u16; 2] = [VOLUME_LUN, SEED_LUN];
+/// What a seed's unit is called.
+const SEED_PRODUCT: &str = "OS volume seed";
 
 /// Directory of the store that holds persistent reservations, a file a volume.
 const RESERVATIONS: &str = "reservations";
@@ -36,7 +44,11 @@ pub struct VolumeExports {
     /// Files of persistent reservations that were set aside because they are damaged, by volume.
     damaged: Arc<Mutex<HashMap<VolumeId, PathBuf>>>,
     levels: Arc<SpaceLevels>,
+    seeds: Arc<SeedOf>,
 }
+
+/// Tells the seed that a volume was deployed with.
+pub type SeedOf = dyn Fn(VolumeId) -> anyhow::Result<Option<Seed>> + Send + Sync;
 
 impl VolumeExports {
     /// Nothing is exported yet. `portals` are told to people.
@@ -47,6 +59,7 @@ impl VolumeExports {
         portals: Vec<SocketAddr>,
         prefix: &str,
         levels: Arc<SpaceLevels>,
+        seeds: Arc<SeedOf>,
     ) -> Arc<Self> {
         let reservations = store.path().join(RESERVATIONS);
         let exports = Self {
@@ -59,6 +72,7 @@ impl VolumeExports {
             damaged: Arc::new(Mutex::new(damaged_reservations(&reservations))),
             reservations,
             levels,
+            seeds,
         };
         Arc::new(exports)
     }
@@ -81,25 +95,52 @@ impl VolumeExports {
         let (store, id) = (self.store.clone(), info.id);
         let target_name = name.to_string();
         let reservations = self.reservations_of(id);
-        let (damaged, levels) = (self.damaged.clone(), self.levels.clone());
+        let (damaged, levels, seeds) = (self.damaged.clone(), self.levels.clone(), self.seeds.clone());
         let open = move || {
             if let Some(directory) = reservations.parent() {
                 std::fs::create_dir_all(directory).context("cannot make the directory of reservations")?;
             }
             let volume = store.open_volume(id).context("cannot open the volume")?;
-            let unit = UnitConfig::volume(id.0, &target_name, volume.size_bytes());
+            let seed = seed_of(&*seeds, id, &target_name);
+            let numbers = seed.as_ref().map_or_else(|| vec![VOLUME_LUN], |_| LUNS.to_vec());
+            let unit = UnitConfig { numbers, ..UnitConfig::volume(id.0, &target_name, volume.size_bytes()) };
             let room = room_of(volume.clone(), levels.clone());
             let config = LunConfig { unit, reservations: Some(reservations.clone()), room: Some(room) };
-            let lun = Lun::open(config, volume).context("cannot make a disk of the volume")?;
-            if let Some(aside) = lun.damaged_reservations() {
+            let volume = Lun::open(config, volume).context("cannot make a disk of the volume")?;
+            if let Some(aside) = volume.damaged_reservations() {
                 damaged.lock().insert(id, aside.to_owned());
             }
-            Ok(lun.into())
+            Ok(Luns { volume, seed })
         };
         self.directory.add(name.clone(), access, Box::new(open));
         self.published.lock().insert(id, name);
         Ok(())
     }
+}
+
+/// The disk with a volume's seed, if it was deployed with one. One that cannot be made keeps nobody from the volume: a
+/// machine that was deployed long ago needs no seed to go on.
+fn seed_of(seeds: &SeedOf, volume: VolumeId, target_name: &str) -> Option<Arc<Lun>> {
+    let opened =
+        seeds(volume).and_then(|seed| seed.map(|seed| seed_lun(&seed, volume, target_name)).transpose());
+    opened.unwrap_or_else(|error| {
+        tracing::error!(%volume, error = format!("{error:#}"), "the volume is exported without its seed");
+        None
+    })
+}
+
+fn seed_lun(seed: &Seed, volume: VolumeId, target_name: &str) -> anyhow::Result<Arc<Lun>> {
+    let disk = ReadOnlyMemory::new(seed.disk(volume.0).context("cannot make the seed's disk")?);
+    let unit = UnitConfig {
+        read_only: true,
+        write_cache: false,
+        product: SEED_PRODUCT,
+        number: SEED_LUN,
+        numbers: LUNS.to_vec(),
+        ..UnitConfig::volume(seed::unit_id(volume.0), target_name, disk.size_bytes())
+    };
+    let config = LunConfig { unit, reservations: None, room: None };
+    Lun::open(config, Arc::new(disk)).context("cannot make a disk of the seed")
 }
 
 /// Room for a volume: what is left of its quota and of the store. Its thresholds are those of its quota, or else those

@@ -3,6 +3,7 @@
 mod enclosures;
 mod profile;
 mod scripts;
+mod seeds;
 mod volumes;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::catalog::os_volumes::{Origin, OsVolume};
 use crate::catalog::profiles::Profile;
 use crate::catalog::tasks::Subject;
 use crate::catalog::{Result, Tx};
+use crate::seed::Source;
 
 /// A request, understood and decided.
 pub(super) struct Prepared {
@@ -81,6 +83,8 @@ pub(super) struct Creates {
     pub(super) origin: Origin,
     /// What is run on it before anybody boots from it.
     pub(super) script: Option<Arc<Expanded>>,
+    /// What cloud-init or Ignition finds beside it, or on it.
+    pub(super) seed: Option<Arc<Source>>,
 }
 
 /// What is written down.

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Creates, Verdict, scripts};
+use super::{Creates, Verdict, scripts, seeds};
 use crate::catalog::holds::Hold;
 use crate::catalog::os_volumes::{self, Origin, OsVolume, VolumeState};
 use crate::catalog::profiles::Profile;
@@ -33,14 +33,9 @@ pub(super) struct Decided {
 
 pub(super) fn decide_volume(tx: &Tx<'_>, change: &Change<'_>) -> Result<Decided> {
     let after = change.after;
-    let server = after
-        .hardware
-        .map(|id| placement::server(tx, id))
-        .transpose()?;
+    let server = after.hardware.map(|id| placement::server(tx, id)).transpose()?;
     let before_server = change.before.and_then(|before| before.hardware);
-    let before_server = before_server
-        .map(|id| placement::server(tx, id))
-        .transpose()?;
+    let before_server = before_server.map(|id| placement::server(tx, id)).transpose()?;
     let plan = after.plan.map(|id| placement::plan(tx, id)).transpose()?;
     let facts = Facts {
         plan: plan.is_some(),
@@ -49,10 +44,8 @@ pub(super) fn decide_volume(tx: &Tx<'_>, change: &Change<'_>) -> Result<Decided>
     };
     let rule = rules::decide_all(&events(change), facts);
     let mut verdict = Verdict::by(rule, &after.envelope.name, change.volume.cloned());
-    verdict.server = before_server
-        .as_ref()
-        .or(server.as_ref())
-        .map(|server| (server.name.clone(), server.power));
+    verdict.server =
+        before_server.as_ref().or(server.as_ref()).map(|server| (server.name.clone(), server.power));
     let keep = plan.as_ref().map_or(0, |plan| plan.keep_generations);
     let makes = matches!(rule.outcome, Outcome::Create | Outcome::Regenerate);
     let creates = match plan.as_ref().filter(|_| makes) {
@@ -71,28 +64,15 @@ pub(super) fn decide_volume(tx: &Tx<'_>, change: &Change<'_>) -> Result<Decided>
     if let Some(plan) = &plan {
         holds.push(Hold::shared(Kind::DeploymentPlan, plan.id));
         holds.push(Hold::shared(Kind::BuildPlan, plan.build_plan));
-        holds.extend(
-            plan.image
-                .map(|image| Hold::shared(Kind::GoldenImage, image)),
-        );
+        holds.extend(plan.image.map(|image| Hold::shared(Kind::GoldenImage, image)));
     }
     let state = format!(
         "{:?} {:?} {:?}",
-        verdicts
-            .iter()
-            .map(|v| (v.row, v.volume.as_ref().map(|volume| volume.id)))
-            .collect::<Vec<_>>(),
+        verdicts.iter().map(|v| (v.row, v.volume.as_ref().map(|volume| volume.id))).collect::<Vec<_>>(),
         plan.as_ref().map(|plan| &plan.e_tag),
         server.as_ref().map(|server| &server.e_tag),
     );
-    Ok(Decided {
-        outcome: rule.outcome,
-        verdicts,
-        creates,
-        keep,
-        holds,
-        state,
-    })
+    Ok(Decided { outcome: rule.outcome, verdicts, creates, keep, holds, state })
 }
 
 fn kept_words(volume: &OsVolume) -> String {
@@ -106,9 +86,7 @@ fn kept_words(volume: &OsVolume) -> String {
 fn volume_fact(volume: Option<&OsVolume>, server: Option<&Server>) -> VolumeFact {
     match (volume, server) {
         (None, _) => VolumeFact::None,
-        (Some(volume), Some(server)) if volume.enclosure != server.enclosure => {
-            VolumeFact::Unreachable
-        }
+        (Some(volume), Some(server)) if volume.enclosure != server.enclosure => VolumeFact::Unreachable,
         (Some(_), _) => VolumeFact::Reachable,
     }
 }
@@ -116,9 +94,7 @@ fn volume_fact(volume: Option<&OsVolume>, server: Option<&Server>) -> VolumeFact
 /// What happens to a profile.
 fn events(change: &Change<'_>) -> Vec<Event> {
     let after = change.after;
-    let Some(before) = change.before else {
-        return vec![Event::Create];
-    };
+    let Some(before) = change.before else { return vec![Event::Create] };
     let mut events = Vec::new();
     match (before.hardware, after.hardware) {
         (None, Some(_)) => events.push(Event::Assign),
@@ -130,9 +106,7 @@ fn events(change: &Change<'_>) -> Vec<Event> {
         (Some(old), Some(new)) if old != new => events.push(Event::ChangePlan),
         (None, Some(_)) => events.push(Event::AddPlan),
         (Some(_), None) => events.push(Event::RemovePlan),
-        (Some(_), Some(_)) if before.attributes != after.attributes => {
-            events.push(Event::ChangeAttributes)
-        }
+        (Some(_), Some(_)) if before.attributes != after.attributes => events.push(Event::ChangeAttributes),
         _ => {}
     }
     // A profile that had no type yet takes its first server's.
@@ -148,17 +122,10 @@ fn events(change: &Change<'_>) -> Vec<Event> {
     events
 }
 
-fn creates(
-    tx: &Tx<'_>,
-    change: &Change<'_>,
-    plan: &Plan,
-    server: Option<&Server>,
-) -> Result<Creates> {
+fn creates(tx: &Tx<'_>, change: &Change<'_>, plan: &Plan, server: Option<&Server>) -> Result<Creates> {
     let after = change.after;
-    let given = after
-        .attributes
-        .iter()
-        .map(|attribute| (attribute.name.as_str(), attribute.value.as_deref()));
+    let given =
+        after.attributes.iter().map(|attribute| (attribute.name.as_str(), attribute.value.as_deref()));
     let effective = deployment_plans::check_attributes(tx, plan.id, given)?;
     let size_bytes = effective.volume_size_bytes.filter(|_| plan.image.is_none());
     if plan.image.is_none() && size_bytes.is_none() {
@@ -180,32 +147,19 @@ fn creates(
         attributes: after.attributes.clone(),
     };
     let script = scripts::expand(tx, plan, after)?;
-    Ok(Creates {
-        image: plan.image,
-        size_bytes,
-        enclosure,
-        origin,
-        script,
-    })
+    let seed = seeds::source(tx, plan, after)?;
+    Ok(Creates { image: plan.image, size_bytes, enclosure, origin, script, seed })
 }
 
 /// Earlier generations that go as well.
-fn others_lost(
-    tx: &Tx<'_>,
-    change: &Change<'_>,
-    outcome: Outcome,
-    keep: usize,
-) -> Result<Vec<Verdict>> {
-    let Some(before) = change.before else {
-        return Ok(Vec::new());
-    };
+fn others_lost(tx: &Tx<'_>, change: &Change<'_>, outcome: Outcome, keep: usize) -> Result<Vec<Verdict>> {
+    let Some(before) = change.before else { return Ok(Vec::new()) };
     let lost = match outcome {
         Outcome::Delete => kept(tx, before.envelope.id)?,
         // The present one is kept too, as the first of them.
-        Outcome::Regenerate => kept(tx, before.envelope.id)?
-            .into_iter()
-            .skip(keep.saturating_sub(1))
-            .collect(),
+        Outcome::Regenerate => {
+            kept(tx, before.envelope.id)?.into_iter().skip(keep.saturating_sub(1)).collect()
+        }
         Outcome::Retain | Outcome::Create | Outcome::Refuse => Vec::new(),
     };
     let reason = match (outcome, keep) {
@@ -214,10 +168,7 @@ fn others_lost(
         (Outcome::Regenerate, keep) => format!("the plan keeps {keep} earlier generations"),
         _ => "earlier generations go with the volume".to_owned(),
     };
-    Ok(lost
-        .into_iter()
-        .map(|volume| older(&before.envelope.name, volume, reason.clone()))
-        .collect())
+    Ok(lost.into_iter().map(|volume| older(&before.envelope.name, volume, reason.clone())).collect())
 }
 
 /// The verdict on an earlier generation that goes.

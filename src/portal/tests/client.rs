@@ -22,12 +22,14 @@ pub(super) struct Client {
     received: BytesMut,
     cmd_sn: u32,
     tag: u32,
+    /// What commands and task management are sent to.
+    pub(super) lun: LogicalUnitNumber,
 }
 
 impl Client {
     pub(super) async fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
-        Self { socket, received: BytesMut::new(), cmd_sn: 1, tag: 0 }
+        Self { socket, received: BytesMut::new(), cmd_sn: 1, tag: 0, lun: LogicalUnitNumber::ZERO }
     }
 
     pub(super) async fn log_in(&mut self, target: &str, isid: u8) -> [u8; 2] {
@@ -129,7 +131,7 @@ impl Client {
         InitiatorTaskTag(self.tag)
     }
 
-    async fn send_command(&mut self, cdb: [u8; 16], reads: u32, data: &[u8]) {
+    pub(super) async fn send_command(&mut self, cdb: [u8; 16], reads: u32, data: &[u8]) {
         self.tag += 1;
         let writes = u32::try_from(data.len()).unwrap();
         let command = ScsiCommand {
@@ -138,7 +140,7 @@ impl Client {
             reads: reads > 0,
             writes: writes > 0,
             attribute: TaskAttribute::Simple,
-            lun: LogicalUnitNumber::ZERO,
+            lun: self.lun,
             initiator_task_tag: InitiatorTaskTag(self.tag),
             expected_data_transfer_bytes: reads.max(writes),
             cmd_sn: SerialNumber(self.cmd_sn),
@@ -202,7 +204,7 @@ impl Client {
         let request = TaskManagementRequestPdu {
             immediate: true,
             function: function.code(),
-            lun: LogicalUnitNumber::ZERO,
+            lun: self.lun,
             initiator_task_tag: InitiatorTaskTag(self.tag),
             referenced_task_tag: InitiatorTaskTag::RESERVED,
             cmd_sn: SerialNumber(self.cmd_sn),

@@ -2,6 +2,7 @@
 
 mod chap;
 mod client;
+mod seed;
 mod store;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{PortalConfig, Portals, bind};
-use crate::exports::{Access, Directory};
+use crate::exports::{Access, Directory, Luns};
 use crate::lun::{Lun, LunConfig};
 use client::Client;
 use store::StallingStore;
@@ -38,12 +39,18 @@ impl Rig {
     }
 
     fn with_access(ip: IpAddr, access: Access) -> Self {
+        Self::with_seed(ip, access, None)
+    }
+
+    fn with_seed(ip: IpAddr, access: Access, seed: Option<Arc<Lun>>) -> Self {
         let directory = Directory::new();
         let store = Arc::new(StallingStore::default());
         let opened = store.clone();
         let open = move || {
-            let unit = UnitConfig::volume([7; 16], TARGET, 0);
-            Ok(Lun::open(LunConfig { unit, reservations: None, room: None }, opened.clone())?.into())
+            let numbers = if seed.is_some() { vec![0, 1] } else { vec![0] };
+            let unit = UnitConfig { numbers, ..UnitConfig::volume([7; 16], TARGET, 0) };
+            let volume = Lun::open(LunConfig { unit, reservations: None, room: None }, opened.clone())?;
+            Ok(Luns { volume, seed: seed.clone() })
         };
         directory.add(name(TARGET), access, Box::new(open));
         let listener = bind(SocketAddr::new(ip, 0)).unwrap();

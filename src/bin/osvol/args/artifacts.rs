@@ -88,6 +88,49 @@ pub(crate) struct PlanWords {
     /// What it is for, in words.
     #[arg(long)]
     pub(crate) description: Option<String>,
+    #[command(flatten)]
+    pub(crate) seed: SeedWords,
+}
+
+/// What a deployment plan gives cloud-init or Ignition. Files are templates, with placeholders as scripts have them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cloud images")]
+pub(crate) struct SeedWords {
+    /// Where cloud-init or Ignition finds its data: beside the volume, on its EFI system partition, or nowhere.
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub(crate) seed: Option<SeedPlace>,
+    /// All of it, as JSON: {"datasource": "NoCloud", "attach": "lun", "userData": ...}.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cloud_init: Option<PathBuf>,
+    /// cloud-init's user-data.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) user_data: Option<PathBuf>,
+    /// cloud-init's meta-data.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) meta_data: Option<PathBuf>,
+    /// cloud-init's network configuration.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) network_config: Option<PathBuf>,
+    /// cloud-init's vendor-data.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vendor_data: Option<PathBuf>,
+    /// A configuration for Ignition, in JSON, instead of data for cloud-init; `-` makes one of the attributes.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user_data", "meta_data", "network_config", "vendor_data"])]
+    pub(crate) ignition: Option<PathBuf>,
+    /// The directory on the EFI system partition.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) esp_path: Option<String>,
+}
+
+/// Where a seed is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SeedPlace {
+    /// LUN 1 of the volume's target, which is only read.
+    Lun,
+    /// Files on the volume's EFI system partition.
+    Esp,
+    /// There is none.
+    None,
 }
 
 /// What scripts and build plans are for.

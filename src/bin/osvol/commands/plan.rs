@@ -4,7 +4,7 @@ use api::{Collection, CustomAttribute, DeploymentPlan, GoldenImage, Title};
 use serde_json::{Map, Value, json};
 
 use super::named::{Named, said, set};
-use super::{build_plan, facts, or_none, path, script};
+use super::{build_plan, facts, or_none, path, script, seed};
 use crate::args::artifacts::{PlanCommand, PlanWords};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -84,6 +84,7 @@ fn say(body: &mut Map<String, Value>, words: &PlanWords) -> Result<(), Failure> 
     if let Some(keep) = words.keep {
         body.insert("keepGenerations".to_owned(), keep.into());
     }
+    seed::say(body, &words.seed)?;
     let attributes = body.entry("customAttributes").or_insert_with(|| json!([]));
     let Value::Array(attributes) = attributes else { return Ok(()) };
     for text in &words.set {
@@ -174,6 +175,7 @@ fn show(name: &str, client: &Client, output: &Output) -> Result<(), Failure> {
         ("Golden image", or_none(image)),
         ("Build plan", build_plan.head.name),
         ("Keeps", format!("{} former generations", plan.keep_generations)),
+        ("Seed", or_none(plan.cloud_init.as_ref().map(seed::told))),
         ("Read-only", yes_no(plan.hp_provided)),
         ("Revision", plan.revision.to_string()),
         ("Used by", if users.is_empty() { "no profile".to_owned() } else { users.join(", ") }),

@@ -56,7 +56,7 @@ fn word(kind: ScriptType) -> &'static str {
 }
 
 /// The text of a file, or of standard input.
-fn content(file: &Path) -> Result<String, Failure> {
+pub(super) fn content(file: &Path) -> Result<String, Failure> {
     if file != Path::new("-") {
         return fs::read_to_string(file).map_err(Failure::file("read", file));
     }
