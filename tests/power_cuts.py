@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The power of a machine that runs osvold goes, at many moments of one load; what was flushed is there.
 
-    tests/power_cuts.py [--seconds S] [--cuts N] [--seed S]         8 s of load and 6 cuts unless told otherwise
+    tests/power_cuts.py [--seconds S] [--cuts N] [--glances N] [--seed S]    8 s of load, 6 cuts and 16 glances unless told otherwise
 
 osvold runs in a QEMU machine, its store on ext4 on a disk whose every write and flush is logged (blklogwrites). libiscsi
 writers on the host load it, and snapshots are taken; what it acknowledged, and how far the log was then, is noted. The
@@ -13,6 +13,7 @@ serves it, and every block is read:
 - every other block is old or new, never garbage, zeros or the golden image's once it had been overwritten;
 - a volume is as it was at one moment: nothing acknowledged is missing that something later outlives.
 
+A glance is a cut of which only the check is seen, without the data: many moments for the time that one cut takes.
 The last disk is older than it is said to be, to see that the comparison does notice.
 """
 
@@ -54,8 +55,8 @@ class PowerCut(BaseException):
 class PowerCuts:
     """One load, and its cuts."""
 
-    def __init__(self, folder, seed, seconds, cuts):
-        self.folder, self.seconds, self.cuts = folder, seconds, cuts
+    def __init__(self, folder, seed, seconds, cuts, glances):
+        self.folder, self.seconds, self.cuts, self.glances = folder, seconds, cuts, glances
         self.random = random.Random(seed)
         self.image = golden_image(IMAGE_BYTES)
         (folder / "golden.raw").write_bytes(self.image)
@@ -64,7 +65,7 @@ class PowerCuts:
         self.cut = None
         self.first = 0
         self.todo = []
-        self.counts = {"cuts": 0, "writes no flush covered": 0, "bytes compared": 0}
+        self.counts = {"cuts": 0, "glances": 0, "writes no flush covered": 0, "bytes compared": 0}
         self.noticed = None
         self.lines = []
 
@@ -73,7 +74,7 @@ class PowerCuts:
         files = [binary("osvold"), binary("osvol")] + ([self.folder / "golden.raw"] if role == "writer" else [])
         volumes = ",".join(f"{name}:{size}" for name, size, *_ in VOLUMES)
         environment = {"ROLE": role, "ADDRESS": f"{GUEST}:3260", "VOLUMES": volumes}
-        limit = PATIENCE + self.seconds + 60 * self.cuts
+        limit = PATIENCE + self.seconds + 60 * self.cuts + 20 * self.glances
         return run_guest(SCRIPT, environment, self.lines.append, hooks, limit=limit, files=files, devices=devices)
 
     def write(self):
@@ -124,15 +125,16 @@ class PowerCuts:
         expect(last > self.first + 50, f"only {last - self.first} entries in the disk's log")
         flushes = [self.first, *(at for at in range(self.first, last) if self.entries[at].flags & FLUSH), last]
         windows = [(begin, end) for begin, end in zip(flushes, flushes[1:], strict=False) if end - begin > 2]
-        for number in range(self.cuts):
+        for number in range(self.cuts + self.glances):
             cut = self.random.randint(self.first, last)
             if number % 3 and windows:
                 begin, end = self.random.choices(windows, [end - begin for begin, end in windows])[0]
                 cut = self.random.choice([end, self.random.randint(begin + 1, end)])
-            self.todo.append((cut, self.random.choice(["none", "all", "some", "some", "torn", "torn"])))
+            way = self.random.choice(["none", "all", "some", "some", "torn", "torn"])
+            self.todo.append((cut, way, number >= self.cuts))
         self.todo.sort()
         # The oldest possible disk comes last, said to be the newest.
-        self.todo.append((last, SABOTAGE))
+        self.todo.append((last, SABOTAGE, False))
 
     def chooser(self, way):
         """What becomes of a write that no flush covers."""
@@ -148,7 +150,7 @@ class PowerCuts:
         """Makes the next disk."""
         if not self.todo:
             return "end"
-        self.cut, way = self.todo.pop(0)
+        self.cut, way, glance = self.todo.pop(0)
         self.way = way
         made = self.folder / "cut"
         if way == SABOTAGE:
@@ -157,7 +159,13 @@ class PowerCuts:
             return f"cut at {half}, said to be at {self.cut}"
         open_writes = self.replay.cut(self.cut, made, self.chooser(way))
         self.counts["writes no flush covered"] += open_writes
-        return f"cut at {self.cut} of {len(self.entries)}, {way} of {open_writes} entries that no flush covers"
+        kind = "glance" if glance else "cut"
+        return f"{kind} at {self.cut} of {len(self.entries)}, {way} of {open_writes} entries that no flush covers"
+
+    def glanced(self, checked):
+        """Only the check has looked."""
+        expect(checked == "0", f"`osvol store check` ends with {checked}")
+        self.counts["glances"] += 1
 
     def verify(self, checked):
         """Reads everything of the store that the machine serves now."""
@@ -190,10 +198,10 @@ class PowerCuts:
         self.replay = Replay(self.log, self.entries, self.folder / "base", DISK_BYTES)
         self.lines.clear()
         devices = ["-blockdev", f"driver=file,node-name=cut,filename={made}", "-device", "virtio-blk-pci,drive=cut"]
-        status = self.guest("checker", devices, {"next": self.next, "verify": self.verify})
+        status = self.guest("checker", devices, {"next": self.next, "glanced": self.glanced, "verify": self.verify})
         if status:
             raise Failed(f"status {status}:\n" + "\n".join(self.lines[-60:]))
-        expect(self.counts["cuts"] == self.cuts, f"{self.counts}")
+        expect((self.counts["cuts"], self.counts["glances"]) == (self.cuts, self.glances), f"{self.counts}")
         return ", ".join(f"{value} {key}" for key, value in self.counts.items())
 
     def see(self):
@@ -206,6 +214,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--seconds", type=float, default=8)
     arguments.add_argument("--cuts", type=int, default=6)
+    arguments.add_argument("--glances", type=int, default=16)
     arguments.add_argument("--seed", type=int, default=int(time.time()))
     chosen = arguments.parse_args()
     initrd_folder()  # out here: the namespace has no way to a mirror
@@ -214,8 +223,9 @@ def main():
     folder = cases.dir / "power"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    cuts = PowerCuts(folder, chosen.seed, chosen.seconds, chosen.cuts)
-    cases.case(f"osvold under load in a machine (--seconds {chosen.seconds:g} --cuts {chosen.cuts} --seed {chosen.seed})", cuts.write)
+    cuts = PowerCuts(folder, chosen.seed, chosen.seconds, chosen.cuts, chosen.glances)
+    told = f"--seconds {chosen.seconds:g} --cuts {chosen.cuts} --glances {chosen.glances} --seed {chosen.seed}"
+    cases.case(f"osvold under load in a machine ({told})", cuts.write)
     if not cases.failed:
         cases.case("what was flushed survives each power cut, the rest is old or new", cuts.check)
         if not cases.failed:
