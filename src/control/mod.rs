@@ -24,6 +24,7 @@ mod deployment_groups;
 mod deployment_plans;
 mod deployment_servers;
 mod enclosure_groups;
+mod doctor;
 mod endpoint;
 mod events;
 mod exports;

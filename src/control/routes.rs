@@ -13,7 +13,7 @@ use super::endpoint::Endpoint;
 use super::state::Control;
 use super::{
     attachments, auth, boot, build_plans, bundles, content, conventions, deployment_groups, deployment_plans,
-    deployment_servers, enclosure_groups, events, hardware, hardware_types, image_adding, images,
+    deployment_servers, doctor, enclosure_groups, events, hardware, hardware_types, image_adding, images,
     logical_enclosures, login, openapi, plan_scripts, profiles, scrub, snapshots, status, tasks, users,
     volume_log, volumes,
 };
@@ -26,6 +26,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let rooms = [
         status::endpoints(),
         scrub::endpoints(),
+        doctor::endpoints(),
         images::endpoints(),
         image_adding::endpoints(),
         plan_scripts::endpoints(),

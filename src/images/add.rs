@@ -1,7 +1,7 @@
 //! One image from its first byte to its place in the store.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -72,6 +72,11 @@ impl Importer {
             running: Semaphore::new(config.concurrent_max),
             reading: Arc::new(Semaphore::new(config.concurrent_max)),
         })
+    }
+
+    /// The program that reads disk images.
+    pub(crate) fn qemu_img(&self) -> &Path {
+        &self.qemu_img
     }
 
     /// Adds an image. All or nothing: when this fails, or is dropped, nothing is left behind.

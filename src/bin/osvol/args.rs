@@ -75,6 +75,15 @@ pub(crate) enum Command {
     Task(TaskCommand),
     /// Shows how the daemon and its store are.
     Status,
+    /// Shows whether this machine has what osvold needs, above all to run plan scripts; exit status 1 where something is wrong.
+    Doctor {
+        /// Look anew, and try whether KVM runs a guest if that is not known: takes up to a minute.
+        #[arg(long)]
+        run: bool,
+    },
+    /// The appliance: the small system that guestfish boots to run plan scripts.
+    #[command(subcommand)]
+    Appliance(ApplianceCommand),
     /// The scrub, which reads everything in turn to find what has rotted.
     #[command(subcommand)]
     Scrub(ScrubCommand),
@@ -94,6 +103,24 @@ pub(crate) enum Command {
         directory: PathBuf,
     },
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApplianceCommand {
+    /// Builds the appliance anew from this machine's packages, as root; jobs that run keep the old one.
+    Build {
+        /// Where it goes; plans.appliance of the configuration if not given.
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+        /// The daemon's configuration.
+        #[arg(long, value_name = "FILE", default_value = CONFIGURATION)]
+        config: PathBuf,
+    },
+    /// Shows whether the appliance is there and current.
+    Status,
+}
+
+/// Where the daemon's configuration is.
+pub(crate) const CONFIGURATION: &str = "/etc/osvol/osvold.toml";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {

@@ -51,6 +51,12 @@ pub(crate) enum Failure {
     /// A store that cannot be read, or a file that cannot be written from it.
     #[error("{}", store_words(.0))]
     Store(#[from] cow::Error),
+    /// The machine lacks something, which was told on standard output.
+    #[error("{0}")]
+    Unfit(String),
+    /// The appliance cannot be built: why, and what to do.
+    #[error("the appliance cannot be built: {0}")]
+    Appliance(String, String),
     /// Somebody was asked whether to proceed, and said no.
     #[error("cancelled; nothing was changed")]
     Cancelled,
@@ -105,6 +111,8 @@ impl Failure {
             | Self::NotAnImage { .. }
             | Self::NotAPlace { .. }
             | Self::Damage(_)
+            | Self::Unfit(_)
+            | Self::Appliance(..)
             | Self::Password(_)
             | Self::Store(_)
             | Self::Cancelled
@@ -136,6 +144,7 @@ impl Failure {
             Self::NeedsYes(_) => {
                 vec!["give --yes to proceed, or run it on a terminal to be asked".to_owned()]
             }
+            Self::Appliance(_, action) => vec![action.clone()],
             Self::Unsteady => vec!["look at the impact (--dry-run), and try again".to_owned()],
             Self::File { .. }
             | Self::BadPair(_)
@@ -145,6 +154,7 @@ impl Failure {
             | Self::NotAnImage { .. }
             | Self::NotAPlace { .. }
             | Self::Damage(_)
+            | Self::Unfit(_)
             | Self::Password(_)
             | Self::OutputClosed
             | Self::Output(_) => Vec::new(),

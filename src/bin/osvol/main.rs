@@ -58,6 +58,8 @@ fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         Command::EnclosureGroup(command) => commands::enclosure_group::run(command, &client, output),
         Command::Task(command) => commands::task::run(command, &client, output),
         Command::Status => commands::status::run(&client, output),
+        Command::Doctor { run } => commands::doctor::run(*run, &client, output),
+        Command::Appliance(command) => commands::appliance::run(command, &client, output),
         Command::Scrub(command) => commands::scrub::run(*command, &client, output),
         Command::Store(command) => commands::store::run(command, output),
         Command::Completions { shell } => generate::completions(*shell),

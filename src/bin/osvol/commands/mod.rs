@@ -1,9 +1,11 @@
 //! The commands.
 
+pub(crate) mod appliance;
 pub(crate) mod asking;
 pub(crate) mod attach;
 pub(crate) mod build_plan;
 pub(crate) mod bundle;
+pub(crate) mod doctor;
 pub(crate) mod enclosure;
 pub(crate) mod enclosure_group;
 pub(crate) mod export;
