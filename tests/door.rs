@@ -61,7 +61,7 @@ fn unsound(verdict: &Verdict, why: &str) {
     assert!(said.contains(why), "{said}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_written_and_flushed_is_sound() {
     let room = Room::new();
     let door = room.open();
@@ -85,7 +85,7 @@ async fn what_was_written_and_flushed_is_sound() {
     assert_eq!(Arc::strong_count(&room.disk), 1, "nothing holds the volume");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_after_the_last_flush_is_not_sound() {
     for (act, flags, sound) in
         [(WRITE, 0, false), (TRIM, 0, false), (WRITE_ZEROES, 0, false), (WRITE, FUA, true)]
@@ -111,7 +111,7 @@ async fn a_write_after_the_last_flush_is_not_sound() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_error_is_latched_and_no_space_is_an_input_output_error() {
     for (kind, words) in [
         (Kind::Io, "write of 512 bytes at 0: the disk under the store failed"),
@@ -135,7 +135,7 @@ async fn every_error_is_latched_and_no_space_is_an_input_output_error() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failed_reads_trims_and_flushes_are_latched_too() {
     for (command, bytes) in [(READ, 512), (TRIM, 512), (WRITE_ZEROES, 512), (FLUSH, 0)] {
         let room = Room::new();
@@ -151,7 +151,7 @@ async fn failed_reads_trims_and_flushes_are_latched_too() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_requests_are_latched() {
     let room = Room::new();
     let door = room.open_with(DoorSettings { read_only: true, clients_max: 1 });
@@ -168,7 +168,7 @@ async fn refused_requests_are_latched() {
     assert_eq!((verdict.faults.len(), verdict.writes), (2, 0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_ends_without_a_disconnect_is_lost() {
     let room = Room::new();
     let door = room.open();
@@ -184,7 +184,7 @@ async fn a_connection_that_ends_without_a_disconnect_is_lost() {
     unsound(&verdict, "the client is gone");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nonsense_in_transmission_is_a_lost_connection_and_others_go_on() {
     let room = Room::new();
     let door = room.open();
@@ -199,7 +199,7 @@ async fn nonsense_in_transmission_is_a_lost_connection_and_others_go_on() {
     unsound(&door.close().await, "magic");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_is_still_there_at_the_end_is_lost() {
     let room = Room::new();
     let door = room.open();
@@ -213,8 +213,9 @@ async fn a_client_that_is_still_there_at_the_end_is_lost() {
 async fn what_was_sent_before_the_end_is_done_and_counts() {
     let room = Room::new();
     let door = room.open();
-    let mut peer = room.client();
-    // Nobody has run meanwhile: the runtime of this test has one thread, which is here.
+    // The runtime of this test has one thread, which is here: nobody has even accepted the connection.
+    let mut peer = Client::greeted(&room.socket());
+    peer.send(&Client::hello());
     peer.send(&[Client::write_request(0, 0, &[9; 4096]), Client::request(0, FLUSH, 0, 0)].concat());
     peer.send(&Client::request(0, DISC, 0, 0));
     drop(peer);
@@ -223,7 +224,7 @@ async fn what_was_sent_before_the_end_is_done_and_counts() {
     assert_eq!(room.disk.bytes(4095, 2), [9, 0]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hanging_store_holds_up_neither_the_close_nor_other_doors() {
     let room = Room::new();
     let door = room.open();
@@ -252,7 +253,7 @@ async fn a_hanging_store_holds_up_neither_the_close_nor_other_doors() {
     disk.hang(false);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_waits_holds_up_no_other() {
     let room = Room::new();
     let door = room.open();
@@ -276,7 +277,7 @@ async fn a_request_that_waits_holds_up_no_other() {
     assert_eq!(door.close().await.sound(), Ok(()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cold_data_is_read_on_the_pool() {
     let room = Room::new();
     let door = room.open();
@@ -293,7 +294,7 @@ async fn cold_data_is_read_on_the_pool() {
     assert_eq!((verdict.sound(), verdict.writes), (Ok(()), 1));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_keep_nobody_out() {
     let room = Room::new();
     let door = room.open();
@@ -312,7 +313,7 @@ async fn idle_connections_keep_nobody_out() {
     assert_eq!((verdict.sound(), verdict.connections, verdict.lost), (Ok(()), 1, 0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_beyond_the_number_are_turned_away() {
     let room = Room::new();
     let door = room.open_with(DoorSettings { read_only: false, clients_max: 1 });
@@ -332,7 +333,7 @@ async fn clients_beyond_the_number_are_turned_away() {
     assert_eq!(door.close().await.sound(), Ok(()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_is_checked_before_anything_is_made() {
     let room = Room::new();
     let settings = DoorSettings { read_only: true, clients_max: 1 };
@@ -357,7 +358,7 @@ async fn a_path_is_checked_before_anything_is_made() {
     assert_eq!(door.close().await.sound(), Ok(()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_door_leaves_no_socket_and_serves_no_more() {
     let room = Room::new();
     let door = room.open();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use api::{Attachment, Code, NewAttachment, Page, Refusal, iso8601, page};
+use api::{Attachment, Code, NewAttachment, Page, Refusal, SessionSummary, iso8601, page};
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -23,7 +23,6 @@ use super::endpoint::{Access, Endpoint, delete, get, post};
 use super::exports::Withdrawal;
 use super::refusals;
 use super::state::Control;
-use super::volumes::in_use;
 use crate::door::{Door, DoorSettings, StillDisk};
 use crate::lun::BlockStore;
 
@@ -257,7 +256,7 @@ impl Control {
         if about.writable
             && let Withdrawal::InUse(sessions) = self.exports.withdraw(about.volume, false).await
         {
-            return Err((in_use(&about.volume_name, "attached to be written to", &sessions), false));
+            return Err((logged_in(&about.volume_name, &sessions), false));
         }
         let (store, id, snapshot) = (self.store.clone(), about.volume, about.snapshot);
         let open = move || -> cow::Result<Arc<dyn BlockStore>> {
@@ -288,6 +287,15 @@ impl Control {
         }
         Some((about, verdict, clients))
     }
+}
+
+fn logged_in(volume: &str, sessions: &[SessionSummary]) -> Refusal {
+    let who: Vec<_> = sessions.iter().map(|session| session.initiator_name.as_str()).collect();
+    let message = format!("volume {volume:?} cannot be attached to be written to: an initiator is logged in");
+    Refusal::new(Code::InUse, message)
+        .details(format!("logged in: {}", who.join(", ")))
+        .action("log it out or shut its machine down first")
+        .action("or attach the volume to be read, which needs nothing of the kind")
 }
 
 fn make_directory(directory: &Path) -> std::io::Result<()> {

@@ -169,7 +169,7 @@ async fn serve(listener: UnixListener, shared: Arc<Shared>, stopped: watch::Rece
         }
     }
     // Who has connected and was not accepted yet may have said something that counts.
-    while let Ok(Ok((stream, _))) = tokio::time::timeout(std::time::Duration::ZERO, listener.accept()).await {
+    while let Some(stream) = socket::accept_now(&listener) {
         connections.spawn(Driver::new(stream, shared.clone()).run(stopped.clone()));
     }
     drop(listener);

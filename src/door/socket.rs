@@ -3,14 +3,14 @@
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen as begin_to_listen, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen as begin_to_listen,
+    socket_with,
 };
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 use super::limits::PATH_BYTES_MAX;
 
@@ -42,6 +42,12 @@ pub(super) fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     Ok((UnixListener::from_std(socket.into())?, file))
 }
 
+/// A connection that waits to be accepted, whether or not the runtime has heard of it yet.
+pub(super) fn accept_now(listener: &UnixListener) -> Option<UnixStream> {
+    let stream = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).ok()?;
+    UnixStream::from_std(stream.into()).ok()
+}
+
 /// The path, if the system has room for it.
 pub(super) fn check(path: &Path) -> io::Result<PathBuf> {
     let bytes = path.as_os_str().as_bytes().len();
@@ -69,7 +75,7 @@ fn clear(path: &Path) -> io::Result<()> {
     if !metadata.file_type().is_socket() {
         return taken("is there and is not a socket");
     }
-    match UnixStream::connect(path) {
+    match std::os::unix::net::UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
         _ => taken("is a socket that somebody listens at"),
     }

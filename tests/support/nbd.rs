@@ -36,11 +36,15 @@ impl Client {
     /// In transmission, unless it is turned away. EXPORT_NAME is the shortest way in.
     pub fn try_connect(socket: &Path) -> Option<Self> {
         let mut client = Self::greeted(socket);
-        let hello = [&3_u32.to_be_bytes()[..], b"IHAVEOPT", &1_u32.to_be_bytes(), &[0; 4]].concat();
         let mut said = [0; 18 + 10];
-        client.0.write_all(&hello).ok()?;
+        client.0.write_all(&Self::hello()).ok()?;
         client.0.read_exact(&mut said).ok()?;
         Some(client)
+    }
+
+    /// The client's flags, and EXPORT_NAME.
+    pub fn hello() -> Vec<u8> {
+        [&3_u32.to_be_bytes()[..], b"IHAVEOPT", &1_u32.to_be_bytes(), &[0; 4]].concat()
     }
 
     pub fn request(flags: u16, command: u16, offset: u64, bytes: u32) -> Vec<u8> {
