@@ -3,7 +3,8 @@
 # file system on an iSCSI volume. It serves as the golden image of the tests and
 # of `make run`.
 #
-#   bootable-image.sh OUT       env OSVOL_RIG_CACHE, MIRROR, SIZE_MIB (default 1024)
+#   bootable-image.sh OUT         env OSVOL_RIG_CACHE, MIRROR, SIZE_MIB (default 1024)
+#   bootable-image.sh -c OUT      a cloud image: cloud-init, openssh-server and sudo as well, the network by ifupdown
 #
 # Built as root or through sudo, with what install-deps.sh installs; no loop
 # device and no mount of the image: every piece is written into the file at its
@@ -24,14 +25,16 @@
 #   stay     no power-off but a login prompt; root has no password
 #   tiny     /usr/local/sbin/rig-init instead of systemd: 15 s less under TCG
 set -euo pipefail
-out=${1:?usage: bootable-image.sh OUT}
+kind=plain packages='' options=()
+[ "${1:-}" != -c ] || { kind=cloud packages=,cloud-init,openssh-server,sudo,ifupdown,netbase options=(-c); shift; }
+out=${1:?usage: bootable-image.sh [-c] OUT}
 size=${SIZE_MIB:-1024} mirror=${MIRROR:-http://deb.debian.org/debian}
 cache=${OSVOL_RIG_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/osvol-rig}
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 say() { echo "bootable-image: [${SECONDS} s] $*" >&2; }
 
-key=$( { cat "$0"; echo "$size $mirror"; } | sha256sum | cut -c1-16)
-image=$cache/golden-$key.img
+key=$( { cat "$0"; echo "$size $mirror $kind"; } | sha256sum | cut -c1-16)
+image=$cache/golden-$kind-$key.img
 deliver() {
   [ "$out" != /dev/null ] || return 0
   cp --sparse=always --reflink=auto "$image" "$out"
@@ -41,7 +44,7 @@ if [ -e "$image" ]; then deliver; exit 0; fi
 mkdir -p "$cache"
 if [ "$(id -u)" != 0 ]; then
   command -v sudo >/dev/null || { say "needs root or sudo to build the image"; exit 1; }
-  sudo env OSVOL_RIG_CACHE="$cache" MIRROR="$mirror" SIZE_MIB="$size" "$0" /dev/null
+  sudo env OSVOL_RIG_CACHE="$cache" MIRROR="$mirror" SIZE_MIB="$size" "$0" "${options[@]}" /dev/null
   deliver; exit 0
 fi
 work=$(mktemp -d "$cache/.image.XXXXXX"); chmod 755 "$work"; trap 'rm -rf "$work"' EXIT
@@ -122,7 +125,7 @@ done
 
 say "Debian from $mirror"
 mmdebstrap --quiet --mode=root --variant=minbase --format=directory \
-  --include="systemd-sysv,udev,kmod,busybox,initramfs-tools,open-iscsi,iproute2,zstd,linux-image-cloud-amd64" \
+  --include="systemd-sysv,udev,kmod,busybox,initramfs-tools,open-iscsi,iproute2,zstd,linux-image-cloud-amd64$packages" \
   --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
   --setup-hook="cp -a '$pre/.' \"\$1/\"" \
   bookworm "$root" "$mirror" >"$work/log" 2>&1 || { tail -30 "$work/log" >&2; exit 1; }
@@ -142,6 +145,11 @@ for unit in systemd-networkd systemd-timesyncd apt-daily.timer apt-daily-upgrade
             e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-pstore; do
   chroot "$root" systemctl -q disable "$unit" 2>/dev/null || true
 done
+# A clone makes its own host keys; and a cloud image asks nothing but the disks that it finds.
+if [ "$kind" = cloud ]; then
+  rm -f "$root"/etc/ssh/ssh_host_*_key*
+  printf 'datasource_list: [ NoCloud, None ]\n' > "$root/etc/cloud/cloud.cfg.d/90_dpkg.cfg"
+fi
 chroot "$root" update-initramfs -c -k "$kernel" >>"$work/log" 2>&1 || chroot "$root" update-initramfs -u -k "$kernel" >>"$work/log" 2>&1
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log
 ln -sf "vmlinuz-$kernel" "$root/boot/vmlinuz"; ln -sf "initrd.img-$kernel" "$root/boot/initrd.img"
@@ -185,6 +193,6 @@ mformat -i "$fat" -h 16 -s 63 -T $((efi_mib * 2048)) -H $efi ::
 mmd -i "$fat" ::/EFI ::/EFI/BOOT
 mcopy -i "$fat" "$work/bootx64.efi" ::/EFI/BOOT/BOOTX64.EFI
 say "kernel $kernel, root $(du -sm "$root" | cut -f1) MiB"
-rm -f "$cache"/golden-*.img
+rm -f "$cache/golden-$kind-"*.img
 mv "$disk" "$image"; chmod 644 "$image"
 deliver

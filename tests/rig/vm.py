@@ -85,6 +85,16 @@ def golden_image():
     return os.environ["IMAGE"]
 
 
+def cloud_image():
+    """The bootable image with cloud-init and an ssh server; made before the namespace is entered. CLOUD_IMAGE= takes another."""
+    if not os.environ.get("CLOUD_IMAGE"):
+        cache = pathlib.Path(os.environ.get("OSVOL_RIG_CACHE", pathlib.Path.home() / ".cache/osvol-rig"))
+        cache.mkdir(parents=True, exist_ok=True)
+        subprocess.run([HERE / "bootable-image.sh", "-c", cache / "cloud.img"], check=True, timeout=900)
+        os.environ["CLOUD_IMAGE"] = str(cache / "cloud.img")
+    return os.environ["CLOUD_IMAGE"]
+
+
 def run_guest(script, environment, on_line, hooks=None, limit=240, index=0, memory_mib=1024, files=(), devices=()):
     """Runs a script in the guest; returns its status, 124 at the time limit, 125 without a report.
 
@@ -240,12 +250,13 @@ def mac_of(index):
 
 def boot_machine(
     volume, on_line, firmware="bios", way="ipxe", script=None, hooks=None, limit=300, index=0, tiny=True, initiator=None, stay=False,
-    boot_url=None,
+    boot_url=None, second_nic=None,
 ):
     """Boots a machine without a disk; returns what its BOOT-OK line says, as a dict of texts.
 
     With `stay` the machine stays up after that line and is done at its login prompt. With `boot_url` it knows nothing
     but where its boot script is; `volume` may be None then.
+    `second_nic` is the MAC address of another interface, on the next tap.
     """
     way = "script" if boot_url else way
     portal = volume and volume.portals[0]
@@ -254,6 +265,11 @@ def boot_machine(
     with tempfile.TemporaryDirectory(prefix="osvol-boot-") as folder:
         command = [QEMU, *COMMON, "-m", "768", "-serial", "stdio", *firmware_arguments(firmware, folder)]
         command += disk_arguments(way, volume, portal, initiator, index, mac)
+        if second_nic:
+            command += [
+                "-netdev", f"tap,id=n1,ifname=tap{index + 1},script=no,downscript=no",
+                "-device", f"virtio-net-pci,netdev=n1,romfile=,mac={second_nic}",
+            ]  # fmt: skip
         wishes = {"tiny": tiny and "string=1", "stay": stay and "string=1", "script": script and f"file={script}"}
         for name, value in wishes.items():
             if value:
