@@ -40,6 +40,9 @@ pub struct DeploymentPlan {
     pub cloud_init: Option<CloudInit>,
     /// Counts its edits.
     pub revision: u64,
+    /// Path of what it was made to succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision_of: Option<String>,
 }
 
 impl DeploymentPlan {

@@ -27,6 +27,7 @@ mod logical_enclosure;
 mod login;
 mod name;
 mod plan_script;
+mod plan_work;
 mod profile;
 mod progress;
 mod refusal;
@@ -76,6 +77,7 @@ pub use logical_enclosure::{DeploymentManagerSettings, LogicalEnclosure, Logical
 pub use login::{Login, LoginSession};
 pub use name::{NAME_BYTES_MAX, Name, NameError, nearest};
 pub use plan_script::{PlanScript, PlanScriptBody, PlanType, SCRIPT_BYTES_MAX, ScriptDifferences};
+pub use plan_work::{PlanFinding, PlanTrial, Revision, RevisionBody};
 pub use profile::{
     ChapLevel, Generation, InitiatorNameType, IscsiChap, OsDeploymentSettings, OsDeploymentSettingsSpec,
     ProfileAttribute, ServerProfile, ServerProfileSpec,

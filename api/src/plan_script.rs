@@ -70,6 +70,9 @@ pub struct PlanScript {
     /// The build plans that use it.
     #[serde(default)]
     pub dependent_artifacts: Vec<ArtifactReference>,
+    /// Path of what it was made to succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision_of: Option<String>,
 }
 
 impl PlanScript {

@@ -70,6 +70,13 @@ pub fn insert(tx: &Tx<'_>, new: &BuildPlanBody, origin: Origin) -> Result<BuildP
     Ok(plan)
 }
 
+/// Adds one that is right in itself.
+pub(super) fn add(tx: &Tx<'_>, plan: &BuildPlan) -> Result<()> {
+    write(tx, plan)?;
+    tx.changed(KIND, plan.envelope.id, &plan.envelope.name, Changed::Created);
+    Ok(())
+}
+
 /// Its steps and attributes as they will be.
 fn settle(tx: &Tx<'_>, new: &BuildPlanBody, origin: Origin) -> Result<(Vec<Step>, Vec<CustomAttribute>)> {
     if new.oe_build_plan_type == PlanType::General {

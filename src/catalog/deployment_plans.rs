@@ -17,7 +17,7 @@ use super::{
 use crate::seed;
 
 pub use super::effective::{Effective, Resolved, check_attributes, secret_names};
-pub use super::script_values::{Target, script_steps, script_values};
+pub use super::script_values::{Target, plan_values, script_steps, script_values};
 
 const KIND: Kind = Kind::DeploymentPlan;
 const TABLE: &str = "deployment_plans";

@@ -36,6 +36,7 @@ pub mod os_volumes;
 pub mod placeholders;
 pub mod plan_scripts;
 pub mod profiles;
+pub mod revisions;
 mod schema;
 mod script_values;
 mod sealed;

@@ -62,6 +62,13 @@ fn check(new: &PlanScriptBody) -> Result<()> {
     Ok(())
 }
 
+/// Adds one that is right in itself.
+pub(super) fn add(tx: &Tx<'_>, script: &PlanScript) -> Result<()> {
+    write(tx, script)?;
+    tx.changed(KIND, script.envelope.id, &script.envelope.name, Changed::Created);
+    Ok(())
+}
+
 /// The one that a path, an id or a name means.
 ///
 /// # Errors

@@ -71,6 +71,22 @@ pub fn script_values<'a>(tx: &Tx<'_>, plan: Uuid, target: impl Into<Target<'a>>)
     fill(&plan, &effective, &defaults(&script_steps(tx, plan.build_plan)?), &network)
 }
 
+/// The values that a plan's scripts have before anybody assigns it to a profile: what profiles must give has none.
+///
+/// # Errors
+/// When there is no such plan, and for a value that no line can hold.
+pub fn plan_values(tx: &Tx<'_>, plan: Uuid) -> Result<Values> {
+    let plan = deployment_plans::get(tx, plan)?;
+    let resolved = |attribute: &api::CustomAttribute| Resolved {
+        name: attribute.name.clone(),
+        value: attribute.value.clone(),
+        secret: attribute.kind == AttributeType::Password,
+    };
+    let attributes = plan.attributes.iter().map(resolved).collect();
+    let effective = Effective { attributes, volume_size_bytes: None };
+    fill(&plan, &effective, &defaults(&script_steps(tx, plan.build_plan)?), &Network::default())
+}
+
 /// The first default that a script gives each name, in lower case.
 fn defaults(steps: &[Step]) -> HashMap<String, String> {
     let mut found = HashMap::new();

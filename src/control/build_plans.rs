@@ -14,6 +14,7 @@ use super::conventions::empty;
 use super::endpoint::{Access, Endpoint, delete, get, post, put};
 use super::placement::{created, if_match, listed, named};
 use super::plan_scripts::common_field;
+use super::revisions::revision_of;
 use super::state::Control;
 use crate::catalog::build_plans::{self as rows, Origin};
 use crate::catalog::{self, Kind, Tx};
@@ -52,6 +53,7 @@ pub(super) fn resource(tx: &Tx<'_>, row: rows::BuildPlan, version: u32) -> catal
         custom_attributes: told(row.attributes),
         hp_provided: row.read_only,
         dependent_artifacts: references(rows::used_by(tx, row.envelope.id)?),
+        revision_of: revision_of(tx, KIND, row.envelope.id)?,
     })
 }
 

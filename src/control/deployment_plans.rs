@@ -17,6 +17,7 @@ use super::conventions::empty;
 use super::endpoint::{Access, Endpoint, delete, get, post, put};
 use super::placement::{created, if_match, listed, named};
 use super::plan_scripts::common_field;
+use super::revisions::revision_of;
 use super::state::Control;
 use crate::catalog::build_plans::Origin;
 use crate::catalog::{self, Kind, Tx, deployment_plans as rows};
@@ -60,6 +61,7 @@ fn resource(tx: &Tx<'_>, row: rows::DeploymentPlan, version: u32) -> catalog::Re
         hp_provided: row.read_only,
         import_metadata: row.imported,
         dependent_artifacts: references(rows::used_by(tx, row.envelope.id)?),
+        revision_of: revision_of(tx, KIND, row.envelope.id)?,
         keep_generations: row.keep_generations,
         cloud_init: row.cloud_init,
         revision: row.envelope.revision,

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::actor::Actor;
 use super::answer::{Answer, json};
 use super::artifacts::{accepted, end_task};
-use super::captures::Capture;
+use super::captures::{Capture, Scripts};
 use super::endpoint::{Access, Content, Endpoint, post, schema_of};
 use super::image_progress::add_with_progress;
 use super::refusals;
@@ -98,7 +98,10 @@ async fn add(
 }
 
 /// Image Streamer's clients follow a task; `osvol` reads progress.
-async fn captured(control: Arc<Control>, actor: &Actor, headers: &HeaderMap, capture: Capture) -> Answer {
+async fn captured(control: Arc<Control>, actor: &Actor, headers: &HeaderMap, mut capture: Capture) -> Answer {
+    if let Some(scripts) = capture.scripts.take() {
+        return captured_with_scripts(control, actor, headers, capture, scripts).await;
+    }
     let (steps, progress) = watch::channel((Phase::Copying, 0, 0));
     let title = capture.title.clone();
     let name = control.name_for_store(&title).await?;
@@ -130,6 +133,28 @@ async fn captured(control: Arc<Control>, actor: &Actor, headers: &HeaderMap, cap
         end_task(task, outcome.map(drop)).await;
     });
     Ok(answer)
+}
+
+/// A capture with scripts goes on whether anybody listens or not: the copy that they run on must go.
+async fn captured_with_scripts(
+    control: Arc<Control>,
+    actor: &Actor,
+    headers: &HeaderMap,
+    capture: Capture,
+    scripts: Scripts,
+) -> Answer {
+    let (steps, progress) = watch::channel((Phase::Copying, 0, 0));
+    let name = control.name_for_store(&capture.title).await?;
+    let scratch = control.begin_capture(&actor.name, &capture.title, &scripts).await?;
+    let answer = accepted(scratch.task());
+    let capturing =
+        tokio::spawn(async move { control.capture_copy(scratch, name, capture, scripts, steps).await });
+    if !reads_progress(headers) {
+        return Ok(answer);
+    }
+    let captured =
+        async move { capturing.await.map_err(|error| refusals::internal("capturing the image", &error))? };
+    Ok(add_with_progress(captured, progress).await)
 }
 
 fn reads_progress(headers: &HeaderMap) -> bool {

@@ -14,6 +14,7 @@ use super::build_plans;
 use super::conventions::empty;
 use super::endpoint::{Access, Endpoint, delete, get, post, put};
 use super::placement::{created, head_field, if_match, listed};
+use super::revisions::revision_of;
 use super::state::Control;
 use crate::catalog::{self, Kind, Tx, plan_scripts as rows};
 
@@ -54,6 +55,7 @@ fn resource(tx: &Tx<'_>, row: rows::PlanScript) -> catalog::Result<PlanScript> {
         content: row.content,
         hp_provided: row.read_only,
         dependent_artifacts,
+        revision_of: revision_of(tx, KIND, row.envelope.id)?,
     })
 }
 

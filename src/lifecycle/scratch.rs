@@ -50,6 +50,14 @@ pub struct Scratch {
 }
 
 impl Lifecycle {
+    /// Whether such scripts can be run here at all, as far as that can be said without a volume.
+    ///
+    /// # Errors
+    /// What is missing, and how to get it.
+    pub fn check_scripts(&self, script: &Expanded) -> Result<(), Refusal> {
+        self.scripts.check(script)
+    }
+
     /// Begins a task that has a volume of its own.
     ///
     /// # Errors

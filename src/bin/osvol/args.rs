@@ -149,6 +149,9 @@ pub(crate) enum ImageCommand {
         /// A snapshot of it, by name or id, instead of the volume as it is now.
         #[arg(long)]
         snapshot: Option<String>,
+        /// A build plan that captures, by name or id. Its scripts run on a copy; the volume is untouched.
+        #[arg(long, value_name = "PLAN")]
+        build_plan: Option<String>,
         /// What it is for, in words.
         #[arg(long)]
         description: Option<String>,
@@ -209,6 +212,11 @@ pub(crate) enum VolumeCommand {
     List,
     /// Shows one OS volume, and how to connect to it.
     Show {
+        /// Name or id.
+        name: String,
+    },
+    /// Shows what happened when an OS volume was deployed, and what its plan scripts printed.
+    Log {
         /// Name or id.
         name: String,
     },

@@ -194,6 +194,11 @@ impl Client {
         }
     }
 
+    /// A text.
+    pub(crate) fn text(&self, path: &str) -> Result<String, Failure> {
+        self.accept(self.send("GET", path, "text/plain, application/json", b"")?)
+    }
+
     /// A body that is read as it comes.
     pub(crate) fn fetch(&self, path: &str) -> Result<BufReader<Body<UnixStream>>, Failure> {
         let response = self.send("GET", path, "application/octet-stream, application/json", b"")?;

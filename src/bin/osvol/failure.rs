@@ -48,6 +48,9 @@ pub(crate) enum Failure {
     /// A store holds damage, which was told on standard output.
     #[error("{0}")]
     Damage(String),
+    /// A plan with mistakes, which were told on standard output.
+    #[error("{0}")]
+    Findings(String),
     /// A store that cannot be read, or a file that cannot be written from it.
     #[error("{}", store_words(.0))]
     Store(#[from] cow::Error),
@@ -111,6 +114,7 @@ impl Failure {
             | Self::NotAnImage { .. }
             | Self::NotAPlace { .. }
             | Self::Damage(_)
+            | Self::Findings(_)
             | Self::Unfit(_)
             | Self::Appliance(..)
             | Self::Password(_)
@@ -154,6 +158,7 @@ impl Failure {
             | Self::NotAnImage { .. }
             | Self::NotAPlace { .. }
             | Self::Damage(_)
+            | Self::Findings(_)
             | Self::Unfit(_)
             | Self::Password(_)
             | Self::OutputClosed

@@ -59,12 +59,53 @@ pub(crate) enum PlanCommand {
         /// Name or id.
         name: String,
     },
+    /// Runs a deployment plan on a volume of its own, which goes afterwards. Exit code 1 if it fails.
+    Try {
+        /// Name or id.
+        name: String,
+        /// Value of an attribute; may be given several times.
+        #[arg(long, value_name = "NAME=VALUE")]
+        set: Vec<String>,
+        /// The server whose addresses the scripts are given, by name or id.
+        #[arg(long, value_name = "SERVER")]
+        hardware: Option<String>,
+        /// Keep the volume under this name, whether the scripts succeed or not.
+        #[arg(long, value_name = "VOLUME", value_parser = api::Name::parse)]
+        keep: Option<api::Name>,
+    },
+    /// Looks for mistakes in scripts: in files, without osvold, or in a plan. Exit code 1 if there is an error.
+    Lint(LintWords),
+    /// Makes a successor of a deployment plan, which can be edited while profiles use the plan.
+    Revise {
+        /// Name or id.
+        name: String,
+    },
     /// Plan scripts: the steps of build plans.
     #[command(subcommand, visible_alias = "scripts")]
     Script(ScriptCommand),
     /// OS build plans: scripts in order, and the attributes that they leave open.
     #[command(subcommand)]
     Build(BuildCommand),
+}
+
+/// Which scripts are looked through.
+#[derive(Debug, Args)]
+pub(crate) struct LintWords {
+    /// Files with scripts, the steps of a plan in their order; `-` for standard input.
+    #[arg(required_unless_present_any = ["plan", "build_plan"])]
+    pub(crate) files: Vec<PathBuf>,
+    /// The scripts have no attributes, as those that capture and general ones.
+    #[arg(long, conflicts_with_all = ["plan", "build_plan"])]
+    pub(crate) plain: bool,
+    /// Value of an attribute, for files; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE", conflicts_with_all = ["plan", "build_plan"])]
+    pub(crate) set: Vec<String>,
+    /// A deployment plan, by name or id.
+    #[arg(long, conflicts_with_all = ["files", "build_plan"])]
+    pub(crate) plan: Option<String>,
+    /// A build plan, by name or id.
+    #[arg(long, value_name = "PLAN", conflicts_with = "files")]
+    pub(crate) build_plan: Option<String>,
 }
 
 /// What a deployment plan says.
@@ -206,6 +247,14 @@ pub(crate) enum ScriptCommand {
         /// The other content, or `-` for standard input.
         file: PathBuf,
     },
+    /// Makes a successor of a script, which can be edited while profiles use the script.
+    Revise {
+        /// Name or id.
+        name: String,
+        /// Make successors of the plans that use it too, which use the new one.
+        #[arg(long)]
+        with_users: bool,
+    },
     /// Makes a script that is like another one, and can be edited.
     Copy {
         /// Name or id.
@@ -252,6 +301,14 @@ pub(crate) enum BuildCommand {
         rename: Option<String>,
         #[command(flatten)]
         words: BuildWords,
+    },
+    /// Makes a successor of a build plan, which can be edited while profiles use the plan.
+    Revise {
+        /// Name or id.
+        name: String,
+        /// Make successors of the deployment plans that use it too, which use the new one.
+        #[arg(long)]
+        with_users: bool,
     },
     /// Makes a build plan that is like another one, and can be edited.
     Copy {

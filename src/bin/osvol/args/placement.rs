@@ -383,6 +383,11 @@ pub(crate) enum TaskCommand {
         /// Id, or the start of one.
         id: String,
     },
+    /// Shows a task's log with what its plan scripts printed.
+    Log {
+        /// Id, or the start of one.
+        id: String,
+    },
     /// Waits until a task has ended. Exit code 1 if it failed.
     Follow {
         /// Id, or the start of one.

@@ -3,9 +3,9 @@
 use api::{AttributeType, BuildPlan, Collection};
 use serde_json::{Map, Value, json};
 
-use super::facts;
 use super::named::{Named, set};
 use super::plan::{attributes, copied, pair, put, set_of, yes_no};
+use super::{facts, plan_work};
 use crate::args::artifacts::{BuildCommand, BuildType, BuildWords};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -38,6 +38,9 @@ pub(crate) fn run(command: &BuildCommand, client: &Client, output: &Output) -> R
             let changed = PLANS.changed(name, change, client)?;
             said?;
             put(&PLANS, name, &changed, client, output)
+        }
+        BuildCommand::Revise { name, with_users } => {
+            plan_work::revise(&PLANS, name, *with_users, client, output)
         }
         BuildCommand::Copy { name, copy } => copied(&PLANS, name, copy, client, output),
         BuildCommand::Remove { name } => PLANS.remove(name, client, output),

@@ -25,8 +25,9 @@ pub(crate) fn run(command: &ImageCommand, client: &Client, output: &Output) -> R
         ImageCommand::Add { name, file, format, description } => {
             add(client, output, (name, description.as_deref()), file, *format)
         }
-        ImageCommand::Capture { name, volume, snapshot, description } => {
-            capture(client, output, (name, description.clone()), volume, snapshot.as_deref())
+        ImageCommand::Capture { name, volume, snapshot, build_plan, description } => {
+            let of = (volume.as_str(), snapshot.as_deref(), build_plan.as_deref());
+            capture(client, output, (name, description.clone()), of)
         }
         ImageCommand::Export { name, to } => {
             let at = format!("{}/content", path(api::GOLDEN_IMAGES, name));
@@ -74,8 +75,7 @@ fn capture(
     client: &Client,
     output: &Output,
     (name, description): (&Title, Option<String>),
-    volume: &str,
-    snapshot: Option<&str>,
+    (volume, snapshot, build_plan): (&str, Option<&str>, Option<&str>),
 ) -> Result<(), Failure> {
     let volume = resource(api::OS_VOLUMES, volume)?;
     let snapshot = snapshot.map(|snapshot| resource(&format!("{volume}/snapshots"), snapshot)).transpose()?;
@@ -86,7 +86,7 @@ fn capture(
         image_capture: true,
         os_volume_uri: snapshot.is_none().then_some(volume),
         snapshot_uri: snapshot,
-        build_plan_uri: None,
+        build_plan_uri: build_plan.map(str::to_owned),
     };
     let mut meter = Meter::new(output.json);
     let answer = client.post_with_progress(api::GOLDEN_IMAGES, &new);

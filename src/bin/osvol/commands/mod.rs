@@ -14,6 +14,7 @@ pub(crate) mod hardware_type;
 pub(crate) mod image;
 pub(crate) mod named;
 pub(crate) mod plan;
+pub(crate) mod plan_work;
 pub(crate) mod profile;
 pub(crate) mod script;
 pub(crate) mod scrub;

@@ -4,7 +4,7 @@ use api::{Collection, CustomAttribute, DeploymentPlan, GoldenImage, Title};
 use serde_json::{Map, Value, json};
 
 use super::named::{Named, said, set};
-use super::{build_plan, facts, or_none, path, script, seed};
+use super::{build_plan, facts, or_none, path, plan_work, script, seed};
 use crate::args::artifacts::{PlanCommand, PlanWords};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -39,6 +39,11 @@ pub(crate) fn run(command: Option<&PlanCommand>, client: &Client, output: &Outpu
         }
         Some(PlanCommand::Copy { name, copy }) => copied(&PLANS, name, copy, client, output),
         Some(PlanCommand::Remove { name }) => PLANS.remove(name, client, output),
+        Some(PlanCommand::Try { name, set, hardware, keep }) => {
+            plan_work::try_out(name, set, (hardware.as_deref(), keep.as_ref()), client, output)
+        }
+        Some(PlanCommand::Lint(words)) => plan_work::lint(words, client, output),
+        Some(PlanCommand::Revise { name }) => plan_work::revise(&PLANS, name, false, client, output),
         Some(PlanCommand::Script(command)) => script::run(command, client, output),
         Some(PlanCommand::Build(command)) => build_plan::run(command, client, output),
     }

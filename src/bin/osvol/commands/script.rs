@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::named::{Named, set};
 use super::plan::{copied, yes_no};
-use super::{facts, path};
+use super::{facts, path, plan_work};
 use crate::args::artifacts::{ScriptCommand, ScriptType};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -42,6 +42,9 @@ pub(crate) fn run(command: &ScriptCommand, client: &Client, output: &Output) -> 
             SCRIPTS.edit(name, change, client, output)
         }
         ScriptCommand::Diff { name, file } => diff(name, &content(file)?, client, output),
+        ScriptCommand::Revise { name, with_users } => {
+            plan_work::revise(&SCRIPTS, name, *with_users, client, output)
+        }
         ScriptCommand::Copy { name, copy } => copied(&SCRIPTS, name, copy, client, output),
         ScriptCommand::Remove { name } => SCRIPTS.remove(name, client, output),
     }

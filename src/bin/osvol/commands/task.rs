@@ -15,8 +15,8 @@ use crate::output::Output;
 use crate::table::{Column, Table};
 
 /// Between two looks at a task: often at first, because most end at once.
-const LOOK_FIRST: Duration = Duration::from_millis(20);
-const LOOK_LAST: Duration = Duration::from_secs(1);
+pub(super) const LOOK_FIRST: Duration = Duration::from_millis(20);
+pub(super) const LOOK_LAST: Duration = Duration::from_secs(1);
 /// Digits of an id in a table; enough to tell tasks apart.
 const ID_DIGITS: usize = 8;
 
@@ -24,6 +24,9 @@ pub(crate) fn run(command: &TaskCommand, client: &Client, output: &Output) -> Re
     match command {
         TaskCommand::List { running } => list(*running, client, output),
         TaskCommand::Show { id } => show(id, client, output),
+        TaskCommand::Log { id } => {
+            output.text(&client.text(&format!("{}/log", path(api::TASKS, &resolve(id, client)?)))?)
+        }
         TaskCommand::Follow { id } => {
             let task = follow(&resolve(id, client)?, client, output)?;
             match output.json {
@@ -147,7 +150,7 @@ pub(crate) fn follow(id: &str, client: &Client, output: &Output) -> Result<Task,
     }
 }
 
-fn outcome(task: Task) -> Result<Task, Failure> {
+pub(super) fn outcome(task: Task) -> Result<Task, Failure> {
     match task.task_state {
         TaskState::Completed | TaskState::Warning => Ok(task),
         TaskState::Error | TaskState::Terminated | TaskState::Running | TaskState::Unknown => {

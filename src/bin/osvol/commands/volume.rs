@@ -3,7 +3,7 @@
 use api::{Collection, NewOsVolume, OsVolume, OsVolumeChange, SizeSpec};
 use config::Size;
 
-use super::{attach, export, facts, health, resource};
+use super::{attach, export, facts, health, path, resource};
 use crate::args::{Limit, VolumeCommand};
 use crate::client::Client;
 use crate::connect;
@@ -38,6 +38,9 @@ pub(crate) fn run(command: &VolumeCommand, client: &Client, output: &Output) -> 
         VolumeCommand::Detach { name } => attach::detach(name, client, output),
         VolumeCommand::Attachments => attach::list(client, output),
         VolumeCommand::List => list(client, output),
+        VolumeCommand::Log { name } => {
+            output.text(&client.text(&path(&format!("{}/archive", api::OS_VOLUMES), name))?)
+        }
         VolumeCommand::Show { name } => show(client, output, name),
         VolumeCommand::Grow { name, size } => grow(client, output, name, *size),
         VolumeCommand::Set { name, quota, reserve } => set(client, output, name, *quota, *reserve),
