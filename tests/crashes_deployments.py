@@ -21,7 +21,7 @@ from api import PENDING, TaskFailed  # noqa: E402
 from appliance import Appliance, plans_appliance  # noqa: E402
 from bundle import attribute, esp_image, files_of  # noqa: E402
 from cases import ADDRESS, Cases, enter_namespace, expect  # noqa: E402
-from command import Disk  # noqa: E402
+from command import NO_SPACE, UNIT_ATTENTION, Disk  # noqa: E402
 from crashes_lifecycle import build  # noqa: E402
 from estate import Estate  # noqa: E402
 from plans import Plans, message_of, nothing_left, own_orphans  # noqa: E402
@@ -207,29 +207,30 @@ class Full:
             )
         )  # fmt: skip
         self.profile = self.estate.create("web01", self.estate.bays[0], self.quick, {"Host": "before"})
-        self.target.osvol("volume", "create", "ballast", "--image", "esp")
+        self.target.osvol("volume", "create", "ballast", "--image", "esp", "--size", "1GiB")
         self.disk = Disk(self.target.volume("ballast"), "iqn.1993-08.org.debian:ballast")
         self.disk.attentions()
 
     def fill(self, leave_mib):
         """Takes all room but so much."""
-        at, noise = 8 * MIB, os.urandom(MIB)
-        while at < 96 * MIB:
-            room = self.room()
-            if leave_mib and room <= leave_mib * MIB:
+        at, noise, size = 8 * MIB, os.urandom(MIB), MIB
+        while self.room() > leave_mib * MIB:
+            answer = self.disk.put(at, noise[:size])
+            if answer.sense == NO_SPACE and size == 4096:
                 return
-            answer = self.disk.put(at, noise)
-            if answer.status and not (answer.sense and answer.sense[0] == 6):
-                return
-            at += MIB
+            if answer.sense == NO_SPACE:
+                size = 65536 if size == MIB else 4096
+            elif answer.status:
+                expect(answer.sense[0] == UNIT_ATTENTION, f"sense {answer.sense}")
+            else:
+                at += size
 
     def room(self):
-        capacity = self.target.json("status")["capacity"]
-        return capacity["availableBytes"] - capacity["reserveBytes"] if "reserveBytes" in capacity else capacity["availableBytes"]
+        return self.target.json("status")["capacity"]["availableBytes"]
 
     def free(self):
         """Everything that the ballast took comes back."""
-        self.disk.trim(8 * MIB, 88 * MIB)
+        self.disk.trim(8 * MIB, 1016 * MIB)
         self.disk.sync()
 
     def refused(self, plan, leave_mib):

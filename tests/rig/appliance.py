@@ -50,7 +50,8 @@ class Appliance(Osvold):
             text += f'[control.tls]\nlisten = ["{self.tls_address}"]\n'
         plans = dict(self.plans)
         if appliance := os.environ.get("OSVOL_RIG_APPLIANCE"):
-            plans.setdefault("appliance", appliance)
+            # Emulated machines run everywhere; whether KVM does is not to be found out by each test.
+            plans = {"appliance": appliance, "acceleration": "tcg", **plans}
         if plans:
             text += "[plans]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in plans.items())
         if self.boot_address:
