@@ -35,7 +35,7 @@ impl Stamp {
         let (days, second) = (seconds / 86_400, seconds % 86_400);
         let (year, month, day) = civil(days);
         let date = (year - 1980) << 9 | month << 5 | day;
-        let time = second / 3600 << 11 | second / 60 % 60 << 5 | second % 60 / 2;
+        let time = ((second / 3600) << 11) | ((second / 60 % 60) << 5) | (second % 60 / 2);
         let small = |number: u64| u16::try_from(number).unwrap_or(0);
         Self {
             date: small(date),
