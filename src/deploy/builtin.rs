@@ -131,8 +131,11 @@ fn write_down(disk: &dyn BlockStore, changes: &[(u64, Vec<u8>)]) -> Result<(), S
 }
 
 fn not_written(StoreError(kind): &StoreError) -> Stop {
-    let code = if *kind == Kind::NoSpace { api::Code::NoSpace } else { api::Code::Internal };
-    stop(None, &format!("the changes cannot be written to the volume: {kind:?}"), code)
+    let (why, code) = match kind {
+        Kind::NoSpace => ("no space is left in the store".to_owned(), api::Code::NoSpace),
+        kind => (format!("{kind:?}"), api::Code::Internal),
+    };
+    stop(None, &format!("the changes cannot be written to the volume: {why}"), code)
 }
 
 /// The beginning and the end of a text.

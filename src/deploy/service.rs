@@ -188,16 +188,25 @@ impl Deployer {
         };
         let mut ended = self.guestfish.run(&job.script, door.path(), job.squeeze, told).await;
         let verdict = door.close().await;
-        // guestfish ends with 0 although its writes were refused: the door knows better.
-        if let (Ok(()), Err(why)) = (&ended.outcome, verdict.sound()) {
-            ended.outcome = Err(Stop {
-                step: None,
-                line: None,
-                message: format!(
-                    "the scripts ended, but what they wrote is not known to be on the volume: {why}"
-                ),
-                code: Code::Internal,
-            });
+        // guestfish ends with 0 although its writes were refused: the door knows better. Of a disk that is full guestfish
+        // only says that input or output failed: the door knows why.
+        match (&mut ended.outcome, verdict.sound()) {
+            (Ok(()), Err(why)) => {
+                ended.outcome = Err(Stop {
+                    step: None,
+                    line: None,
+                    message: format!(
+                        "the scripts ended, but what they wrote is not known to be on the volume: {why}"
+                    ),
+                    code: Code::Internal,
+                });
+            }
+            (Err(stop), Err(_)) => {
+                if let Some(fault) = verdict.faults.first() {
+                    stop.message = format!("{}; the volume: {fault}", stop.message);
+                }
+            }
+            (_, Ok(())) => {}
         }
         ended
     }
