@@ -149,6 +149,12 @@ done
 if [ "$kind" = cloud ]; then
   rm -f "$root"/etc/ssh/ssh_host_*_key*
   printf 'datasource_list: [ NoCloud, None ]\n' > "$root/etc/cloud/cloud.cfg.d/90_dpkg.cfg"
+  # Locales are left out of the image; keys of each kind take their time under TCG.
+  printf 'locale: C.UTF-8\nssh_genkeytypes: [ ed25519 ]\n' > "$root/etc/cloud/cloud.cfg.d/95_rig.cfg"
+  # With its root on iSCSI cloud-init takes the network of the initramfs for all there is to say, unless that is forgotten.
+  mkdir -p "$root/etc/systemd/system/cloud-init-local.service.d"
+  printf '[Service]\nExecStartPre=-/bin/sh -c "rm -f /run/net-*.conf /run/net6-*.conf"\n' \
+    > "$root/etc/systemd/system/cloud-init-local.service.d/iscsi-root.conf"
 fi
 chroot "$root" update-initramfs -c -k "$kernel" >>"$work/log" 2>&1 || chroot "$root" update-initramfs -u -k "$kernel" >>"$work/log" 2>&1
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log
