@@ -91,16 +91,16 @@ impl Guestfish {
         self.looked().readiness.clone()
     }
 
-    /// Looks at the machine anew, and sees whether KVM runs a guest if that is to be used. Takes seconds.
+    /// Looks at the machine anew, and sees whether KVM runs a guest if that is to be used: also when it did not the last
+    /// time. May take a minute.
     #[must_use]
-    pub fn examine(self: &Arc<Self>) -> Readiness {
+    pub fn examine(&self) -> Readiness {
         *self.looked.lock() = None;
         let looked = self.looked();
         if let Some(found) = &looked.found
-            && self.wants_probe()
+            && self.begin_probe(|kvm| matches!(kvm, Kvm::Unknown | Kvm::Fails(_)))
         {
-            *self.kvm.lock() = Kvm::Trying;
-            self.probe(found);
+            self.probe(found, false);
         }
         self.diagnosis()
     }
@@ -187,24 +187,31 @@ impl Guestfish {
         if matches!(*self.kvm.lock(), Kvm::Works(_)) {
             return Accelerator::Kvm;
         }
-        if self.wants_probe() {
-            *self.kvm.lock() = Kvm::Trying;
+        if self.begin_probe(|kvm| *kvm == Kvm::Unknown) {
             let (engine, found) = (self.clone(), found.clone());
-            in_background("osvold-kvm", move || engine.probe(&found));
+            in_background("osvold-kvm", move || engine.probe(&found, true));
         }
         Accelerator::Tcg
     }
 
-    fn wants_probe(&self) -> bool {
-        self.settings.acceleration == config::Acceleration::Auto
-            && *self.kvm.lock() == Kvm::Unknown
-            && probe::device().is_ok()
+    /// Whether KVM is to be tried by the caller: there is one, it may be used, and nobody tries it already.
+    fn begin_probe(&self, is_wanted: impl Fn(&Kvm) -> bool) -> bool {
+        if self.settings.acceleration != config::Acceleration::Auto || probe::device().is_err() {
+            return false;
+        }
+        let mut kvm = self.kvm.lock();
+        let begins = is_wanted(&kvm);
+        if begins {
+            *kvm = Kvm::Trying;
+        }
+        begins
     }
 
-    /// Finds out whether KVM runs a guest, unless it is remembered.
-    fn probe(&self, found: &Found) {
+    /// Finds out whether KVM runs a guest, unless an answer that is remembered will do.
+    fn probe(&self, found: &Found, recall: bool) {
         let key = probe::key(&found.about, &found.version);
-        let known = self.memory.as_deref().and_then(|file| probe::recall(file, &key));
+        let memory = self.memory.as_deref();
+        let known = memory.filter(|_| recall).and_then(|file| probe::recall(file, &key));
         let kvm = known.unwrap_or_else(|| {
             let kvm = work::boot(found, Accelerator::Kvm, probe::TIME_MAX);
             match &kvm {
@@ -213,7 +220,7 @@ impl Guestfish {
                 }
                 _ => tracing::warn!("KVM does not run the appliance of plan scripts: {kvm:?}"),
             }
-            if let Some(file) = &self.memory
+            if let Some(file) = memory
                 && let Err(error) = probe::remember(file, &key, &kvm)
             {
                 tracing::warn!(%error, "cannot keep whether KVM works");

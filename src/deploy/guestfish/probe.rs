@@ -52,10 +52,10 @@ pub(super) fn recall(file: &Path, key: &str) -> Option<Kvm> {
         return None;
     }
     let remembered: Remembered = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
-    (remembered.key == key).then(|| match remembered.works_ms {
-        Some(took) => Kvm::Works(took),
-        None => Kvm::Fails(remembered.why),
-    })
+    if remembered.key != key {
+        return None;
+    }
+    Some(remembered.works_ms.map_or(Kvm::Fails(remembered.why), Kvm::Works))
 }
 
 /// Keeps an answer. Where it cannot be kept it is found out again.

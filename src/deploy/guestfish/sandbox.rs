@@ -12,6 +12,7 @@
 //! side of the virtual machine: `!`, pipes, `<!`, `upload` and `download` reach what is here and nothing else.
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The user and group of a job: nobody.
@@ -45,12 +46,15 @@ pub(super) struct Host {
     pub(super) directories: Vec<PathBuf>,
     /// osvold is root.
     pub(super) is_root: bool,
+    /// The group of `/dev/kvm`, which opens it to its members.
+    pub(super) kvm_group: Option<u32>,
 }
 
 impl Host {
     /// Looks at this machine.
     pub(super) fn look() -> Self {
         let mut host = Self { is_root: rustix::process::geteuid().is_root(), ..Self::default() };
+        host.kvm_group = std::fs::metadata("/dev/kvm").ok().map(|device| device.gid());
         for name in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
             match (std::fs::read_link(name), Path::new(name).is_dir()) {
                 (Ok(target), _) => host.links.push((target, name.into())),
@@ -117,10 +121,10 @@ impl Sandbox<'_> {
     fn step_down(&self, words: &mut Words) {
         let nobody = NOBODY.to_string();
         words.add(&["--", "/usr/bin/setpriv", "--reuid", &nobody, "--regid", &nobody]);
-        match self.accelerator {
-            Accelerator::Tcg => words.add(&["--clear-groups"]),
-            // /dev/kvm is its group's.
-            Accelerator::Kvm => words.add(&["--groups", "kvm"]),
+        match (self.accelerator, self.host.kvm_group) {
+            // By its number: there is no /etc/group inside. The group of root opens more than this device.
+            (Accelerator::Kvm, Some(group @ 1..)) => words.add(&["--groups", &group.to_string()]),
+            (Accelerator::Kvm | Accelerator::Tcg, _) => words.add(&["--clear-groups"]),
         }
         words.add(&["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"]);
         words.0.push(self.bwrap.as_os_str().to_owned());
@@ -209,6 +213,7 @@ mod tests {
             links: vec![("usr/lib".into(), "/lib".into())],
             directories: vec!["/lib32".into()],
             is_root,
+            kvm_group: Some(105),
         };
         let sandbox = Sandbox {
             bwrap: Path::new("/usr/bin/bwrap"),
@@ -280,6 +285,7 @@ mod tests {
     fn kvm_is_there_only_for_those_who_use_it() {
         assert!(!words(true, Accelerator::Tcg).contains(&"/dev/kvm".to_owned()));
         assert!(has(&words(false, Accelerator::Tcg), &["LIBGUESTFS_BACKEND_SETTINGS", "force_tcg"]));
+        assert!(has(&words(true, Accelerator::Kvm), &["--groups", "105"]));
         let words = words(false, Accelerator::Kvm);
         assert!(has(&words, &["--dev-bind", "/dev/kvm", "/dev/kvm"]));
         assert!(has(&words, &["LIBGUESTFS_BACKEND_SETTINGS", "force_kvm"]));

@@ -23,6 +23,9 @@ use crate::deploy::job::{Ended, StepTime, Stop};
 /// Random bytes of a mark: no script prints it by accident.
 const MARK_BYTES: usize = 16;
 
+/// Boots the appliance. libguestfs wants a disk.
+const EMPTY_SESSION: &str = "!truncate -s 1M /tmp/own/empty\nadd-drive /tmp/own/empty format:raw\nrun\n";
+
 /// All that one run needs.
 pub(super) struct Work {
     pub(super) found: Found,
@@ -93,7 +96,7 @@ pub(super) fn boot(found: &Found, accelerator: Accelerator, time_max: Duration) 
         let words = appliance(found, accelerator).words(&command);
         let bounds = Bounds::until(began + time_max);
         let sink = &mut |bytes: &[u8]| printed.extend_from_slice(bytes);
-        contained::run(&words, input("run\n")?, bounds, &AtomicBool::new(false), sink)
+        contained::run(&words, input(EMPTY_SESSION)?, bounds, &AtomicBool::new(false), sink)
     });
     let printed = String::from_utf8_lossy(&printed);
     let said = printed.lines().next().unwrap_or("it failed").to_owned();
