@@ -197,7 +197,7 @@ class Nbd:
     def read_only(self):
         with self.attached(self.fresh()) as told:
             text = qemu_io(told["nbdUri"], "write 0 4k", check=False)
-            expect("read-only" in text.lower() or "Read-only" in text or "permitted" in text, text)
+            expect("permission denied" in text.lower() or "read-only" in text.lower(), text)
             raw = Raw(told["socket"])
             size, flags = raw.enter()
             expect(size == IMAGE_MIB * MIB and flags & 2, f"{size} {flags:#x}")
@@ -239,10 +239,13 @@ class Nbd:
         volume = self.fresh()
         with self.attached(volume) as told:
             self.refused("volume", "remove", volume.name, why="NBD at")
-            with self.attached(self.fresh(), "--snapshot"):
+            with self.attached(self.fresh(), "--snapshot") as still:
                 self.target.remove_volume(f"nbd{self.count}")
+                run("nbdcopy", still["nbdUri"], "null:")
+            expect(not os.path.exists(still["socket"]), "what shows a volume that is gone cannot be detached")
             done = self.target.osvol("volume", "remove", volume.name, "--force")
             expect(not os.path.exists(told["socket"]), f"still attached after {done.stdout}")
+        self.refused("volume", "detach", "nosuch", why="there is no OS volume")
 
     def paths(self):
         volume, folder = self.fresh(), self.target.dir / "own"

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// An attachment (`/rest/os-volumes/{id}/attachments/{id}`): the volume's disk over NBD, on a Unix socket.
+/// An attachment (`/rest/os-volume-attachments/{id}`): a volume's disk over NBD, on a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attachment {

@@ -35,7 +35,7 @@ const DIRECTORY_MODE: u32 = 0o700;
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use Access::{EditProfiles, View};
     const ALL: &str = "/rest/os-volumes/{id}/attachments";
-    const ONE: &str = "/rest/os-volumes/{id}/attachments/{attachment}";
+    const ONE: &str = "/rest/os-volume-attachments/{id}";
     vec![
         get(ALL, View, "Attachments of an OS volume", list).paged().answers::<api::Collection<Attachment>>(),
         post(ALL, EditProfiles, "Attaches an OS volume over NBD, on a Unix socket", create)
@@ -51,14 +51,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 }
 
 fn resource((about, verdict, clients): Seen) -> Attachment {
-    let volume_uri = format!("{}/{}", api::OS_VOLUMES, about.volume);
     let socket = about.socket.display().to_string();
     Attachment {
         kind: Attachment::KIND.to_owned(),
         category: Attachment::CATEGORY.to_owned(),
         id: about.id.to_string(),
-        uri: format!("{volume_uri}/attachments/{}", about.id),
-        volume_uri,
+        uri: format!("{}/{}", api::ATTACHMENTS, about.id),
+        volume_uri: format!("{}/{}", api::OS_VOLUMES, about.volume),
         volume_name: about.volume_name,
         nbd_uri: format!("nbd+unix:///?socket={}", in_query(&socket)),
         socket,
@@ -114,12 +113,8 @@ async fn list(
     collection(&query, &uri, control.attached.seen(Some(volume.id)))
 }
 
-async fn show(
-    State(control): State<Arc<Control>>,
-    InPath((id, attachment)): InPath<(String, String)>,
-) -> Answer {
-    let volume = control.find_volume(&id).await?;
-    Ok(json(StatusCode::OK, &resource(control.find_attachment(&volume, &attachment)?)))
+async fn show(State(control): State<Arc<Control>>, InPath(id): InPath<String>) -> Answer {
+    Ok(json(StatusCode::OK, &resource(control.find_attachment(&id)?)))
 }
 
 async fn create(
@@ -154,12 +149,8 @@ async fn create(
     Ok((location, json(StatusCode::CREATED, &attachment)).into_response())
 }
 
-async fn remove(
-    State(control): State<Arc<Control>>,
-    InPath((id, attachment)): InPath<(String, String)>,
-) -> Answer {
-    let volume = control.find_volume(&id).await?;
-    let (about, ..) = control.find_attachment(&volume, &attachment)?;
+async fn remove(State(control): State<Arc<Control>>, InPath(id): InPath<String>) -> Answer {
+    let (about, ..) = control.find_attachment(&id)?;
     let detaching = tokio::spawn(async move { control.detach(about.id).await }).await;
     match detaching.map_err(|error| refusals::internal("the attachment", &error))? {
         Some(seen) => Ok(json(StatusCode::OK, &resource(seen))),
@@ -193,11 +184,12 @@ impl Control {
         self.attached.close_all().await;
     }
 
-    fn find_attachment(&self, volume: &VolumeInfo, wanted: &str) -> Result<Seen, Refusal> {
+    /// Its volume may be gone: an attachment that shows a snapshot does not hold it.
+    fn find_attachment(&self, wanted: &str) -> Result<Seen, Refusal> {
         let id = wanted.parse::<Uuid>().ok();
-        let mut all = self.attached.seen(Some(volume.id)).into_iter();
+        let mut all = self.attached.seen(None).into_iter();
         all.find(|(about, ..)| Some(about.id) == id).ok_or_else(|| {
-            let message = format!("volume {:?} has no attachment {wanted:?}", volume.name);
+            let message = format!("there is no attachment {wanted:?}");
             Refusal::new(Code::NotFound, message).action("osvol volume attachments shows what there is")
         })
     }
@@ -223,7 +215,8 @@ impl Control {
                 let directory =
                     self.attached.directory().ok_or_else(|| refuse("name a socket".to_owned()))?;
                 make_directory(directory).map_err(|error| refusals::of_io("make its directory", &error))?;
-                directory.join(format!("{volume:.24}-{:.8}.sock", id.simple()))
+                let short: String = id.simple().to_string().chars().take(8).collect();
+                directory.join(format!("{volume:.24}-{short}.sock"))
             }
         };
         crate::door::check_path(&path).map_err(|error| refuse(error.to_string()))
@@ -236,7 +229,8 @@ impl Control {
         match opened {
             Ok(door) => {
                 let seen = (about.clone(), door.seen(), 0);
-                tracing::info!(volume = volume.name, socket = %about.socket.display(), about.writable, "volume attached");
+                let (socket, writable) = (about.socket.display(), about.writable);
+                tracing::info!(volume = volume.name, %socket, writable, "volume attached");
                 self.attached.opened(about.id, door);
                 Ok(seen)
             }

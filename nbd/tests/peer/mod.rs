@@ -1,5 +1,6 @@
 //! A machine with its two ends in memory, and bytes written down field by field.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
 
 use std::io::IoSlice;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use api::{Attachment, Collection, NewAttachment};
+use api::{Attachment, Collection, NewAttachment, OsVolume};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::resource;
@@ -94,8 +94,14 @@ fn warn(last: &Attachment) {
 
 /// Detaches all attachments of a volume.
 pub(crate) fn detach(name: &str, client: &Client, output: &Output) -> Result<(), Failure> {
-    let path = format!("{}/attachments?start=0&count=-1", resource(api::OS_VOLUMES, name)?);
-    let all = client.get::<Collection<Attachment>>(&path)?.value.members;
+    let volume = resource(api::OS_VOLUMES, name)?;
+    let path = format!("{}?start=0&count=-1", api::ATTACHMENTS);
+    let mut all = client.get::<Collection<Attachment>>(&path)?.value.members;
+    // The volume itself may be gone: one that is attached as it was does not hold it.
+    all.retain(|attachment| attachment.volume_name == name || attachment.volume_uri == volume);
+    if all.is_empty() {
+        client.get::<OsVolume>(&volume)?;
+    }
     for attachment in &all {
         warn(&end(&attachment.uri, client)?);
     }
