@@ -93,8 +93,10 @@ class Deaths:
         self.kills += 1
         self.estate.api.close()
         self.target.process.wait(20)
-        nothing_left(self.target)
-        self.target.start()
+        try:
+            nothing_left(self.target, files=False)
+        finally:
+            self.target.start()
         nothing_left(self.target)
 
     def look(self, task, host, happened=False):

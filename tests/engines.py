@@ -19,6 +19,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "rig"))
+from appliance import plans_appliance  # noqa: E402
 from cases import Cases, expect  # noqa: E402
 
 ROOT = HERE.parent
@@ -350,7 +351,7 @@ def guestfish(directory, plans):
         lines += f'echo "@@@@ {name} {letter}"\n' + plan_for(text, letter)
     script = directory / "all.fish"
     script.write_text(lines)
-    environment = {**os.environ, "LIBGUESTFS_BACKEND": "direct", "LIBGUESTFS_BACKEND_SETTINGS": "force_tcg", "TMPDIR": str(directory), "LC_ALL": "C.UTF-8"}
+    environment = {**os.environ, "LIBGUESTFS_BACKEND": "direct", "LIBGUESTFS_BACKEND_SETTINGS": "force_tcg", "LIBGUESTFS_PATH": plans_appliance(), "TMPDIR": str(directory), "LC_ALL": "C.UTF-8"}
     with open(directory / "all.output", "wb") as file:
         command = ["guestfish", *drives, "-f", str(script)]
         done = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, timeout=SESSION_SECONDS)

@@ -103,17 +103,18 @@ def jobs_of(target):
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def left_over(target):
+def left_over(target, files=True):
     """Processes of jobs, whoever their parent is now, and what jobs have in the file system."""
     daemons = {target.process.pid} if target.process else set()
     keepers = {target.keeper.pid} if getattr(target, "keeper", None) else set()
     mine = below(os.getpid())
-    return [f"{name} ({pid})" for pid, name in mine.items() if pid not in daemons | keepers] + jobs_of(target)
+    found = [f"{name} ({pid})" for pid, name in mine.items() if pid not in daemons | keepers]
+    return found + (jobs_of(target) if files else [])
 
 
-def nothing_left(target):
-    """Waits until no job has left anything."""
+def nothing_left(target, files=True):
+    """Waits until no job has left anything. Files of one that was killed with the daemon go at its next start."""
     end = time.monotonic() + GONE_SECONDS
-    while (found := left_over(target)) and time.monotonic() < end:
+    while (found := left_over(target, files)) and time.monotonic() < end:
         time.sleep(0.05)
     expect(not found, f"left over: {found}")
