@@ -28,6 +28,7 @@ class Times:
 
     def __init__(self, estate, folder):
         self.estate = estate
+        estate.api.patience = 300
         image = estate.image("esp", esp_image(folder / "esp.raw"))
         plans, host = Plans(estate), [attribute("Host", "hostname", None)]
         self.plans = {
