@@ -135,14 +135,16 @@ class Api:
     def wait(self, uri, seconds=None):
         """The task when it is over; one that failed is an error."""
         seconds = seconds or self.patience
-        end = time.monotonic() + seconds
+        begin = time.monotonic()
+        end = begin + seconds
         while True:
             task = self.get(uri)
             if task["taskState"] not in PENDING:
                 break
             if time.monotonic() > end:
                 raise TimeoutError(f"the task {task['name']} is {task['taskState']} after {seconds} s")
-            time.sleep(0.01)
+            # Tasks take milliseconds, or many seconds: those are not asked for all the time.
+            time.sleep(min(0.25, max(0.01, (time.monotonic() - begin) / 10)))
         if task["taskState"] not in ("Completed", "Warning"):
             raise TaskFailed(task)
         return task
