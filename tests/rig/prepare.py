@@ -11,13 +11,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from appliance import plans_appliance
 from cases import Cases
 from python_env import FUZZER, SDK, environment
-from vm import golden_image, initrd_folder
+from vm import cloud_image, golden_image, initrd_folder
 
 
 def main():
     cases = Cases(sys.argv[1:])
     cases.case("the guest's kernel and initramfs", lambda: str(initrd_folder()))
     cases.case("the bootable image", golden_image)
+    cases.case("the cloud image", cloud_image)
     cases.case("guestfish's appliance", plans_appliance)
     cases.case("Python environments", lambda: " ".join(str(environment(packages)) for packages in (SDK, FUZZER)))
     cases.finish()
