@@ -99,7 +99,7 @@ def main():
     try:
         faults.furnish()
         for kind, words in (
-            ("error", ("error", "refused", "answered")), ("enospc", ("space", "full", "room")), ("lost", ("lost", "connection", "disconnect")),
+            ("error", ("failed", "error")), ("enospc", ("space", "full", "room")), ("lost", ("lost", "connection", "disconnect")),
             ("noflush", ("flush",)), ("hang", (f"{TIME_MAX} s", f"{TIME_MAX}s", "longer", "time")),
         ):  # fmt: skip
             cases.case(f"the door's fault {kind!r}", faults.fault, kind, words)
