@@ -260,3 +260,60 @@ fn chap_is_set_from_files_and_never_read_back() {
     let words = daemon.refused(&["profile", "edit", "web01", "--chap", "web01", "--chap-secret-file", file]);
     assert!(words.contains("chapSecret"), "{words}");
 }
+
+#[test]
+fn a_plan_is_looked_through_tried_out_and_succeeded_while_a_profile_uses_it() {
+    let directory = directory();
+    let daemon = estate(directory.path());
+    let file = directory.path().join("hello.plan");
+    std::fs::write(&file, "echo \"Hello @Who:nobody@, @Pw@\"\n").unwrap();
+    let file = support::text(&file);
+    daemon.done(&["plan", "script", "create", "hello", file]);
+    let attributes = json!([
+        {"name": "VolumeSize", "type": "number", "value": "16"},
+        {"name": "Pw", "type": "password", "value": "hidden-value"},
+    ]);
+    let steps = json!([{"serialNumber": "1", "planScriptName": "hello"}]);
+    let build = json!({"name": "greet", "oeBuildPlanType": "deploy", "buildStep": steps, "customAttributes": attributes});
+    made(daemon.api("POST /rest/build-plans", &build));
+    daemon.done(&["plan", "create", "greeting", "--build-plan", "greet"]);
+
+    // Mistakes are told without running anything, and by exit code.
+    assert!(!daemon.done(&["plan", "lint", file]).contains("error:"));
+    let broken = directory.path().join("broken.plan");
+    std::fs::write(&broken, "upload -<<END /x\n").unwrap();
+    let refused = daemon.refused(&["plan", "lint", support::text(&broken)]);
+    assert!(refused.contains("1 error found"), "{refused}");
+    daemon.done(&["plan", "lint", "--plan", "greeting"]);
+
+    // Tried out: nothing is left but the log, in which there is no password.
+    let said = daemon.done(&["plan", "try", "greeting", "--set", "Who=world"]);
+    assert!(said.contains("Hello world, ********") && said.contains("took"), "{said}");
+    assert_eq!(daemon.json(&["volume", "list"])["total"], 0);
+    daemon.done(&["plan", "try", "greeting", "--keep", "look"]);
+    assert_eq!(daemon.json(&["volume", "show", "look"])["name"], "look");
+    let refused = daemon.refused(&["plan", "try", "greeting", "--set", "Nobody=x"]);
+    assert!(refused.contains("has no attribute \"Nobody\""), "{refused}");
+
+    // In use: its script gets a successor, and so do the plans over it.
+    daemon.done(&["profile", "create", "web01", "--plan", "greeting", "--hardware", "bay1"]);
+    let log = daemon.done(&["volume", "log", "OSVolume-3"]);
+    assert!(log.contains("Hello nobody, ********") && !log.contains("hidden-value"), "{log}");
+    daemon.refused(&["plan", "script", "edit", "hello", "--description", "x"]);
+    let said = daemon.done(&["plan", "script", "revise", "hello", "--with-users"]);
+    assert!(said.contains("greeting (2) succeeds greeting"), "{said}");
+    daemon.done(&["plan", "script", "edit", "hello (2)", "--description", "x"]);
+    let plan = daemon.json(&["plan", "show", "greeting (2)"]);
+    assert_eq!(plan["revisionOf"], daemon.json(&["plan", "show", "greeting"])["uri"]);
+    let said = daemon.done(&["plan", "try", "greeting (2)"]);
+    assert!(said.contains("Hello nobody, ********"), "passwords go along: {said}");
+
+    let log = daemon.log();
+    drop(daemon.stop());
+    assert!(!log.contains("hidden-value"));
+    for entry in std::fs::read_dir(directory.path().join("store/catalog")).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = if path.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        assert!(!bytes.windows(12).any(|window| window == b"hidden-value"), "{}", path.display());
+    }
+}

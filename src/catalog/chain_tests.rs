@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use api::{
-    AttributeType, BuildPlanBody, BuildStep, CustomAttribute, DeploymentPlanBody, PlanScriptBody, PlanType,
-    Title,
+    Attach, AttributeType, BuildPlanBody, BuildStep, CloudInit, CloudInitChange, CustomAttribute, Datasource,
+    DeploymentPlanBody, PlanScriptBody, PlanType, Title,
 };
 use uuid::Uuid;
 
 use crate::catalog::build_plans::Origin;
+use crate::catalog::deployment_plans::DeploymentPlan;
 use crate::catalog::{
-    self, Catalog, Error, Kind, Tx, build_plans, deployment_plans, golden_images, plan_scripts,
+    self, Catalog, Error, Kind, Tx, build_plans, deployment_plans, golden_images, plan_scripts, revisions,
 };
 
 struct Fixture {
@@ -424,6 +425,67 @@ fn keep_generations_and_the_build_plans_type_are_checked() {
     assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == "oeBuildPlanURI"));
 }
 
+fn seeded(change: CloudInitChange, attributes: Vec<CustomAttribute>) -> DeploymentPlanBody {
+    DeploymentPlanBody { cloud_init: change, custom_attributes: attributes, ..plan("c", "b", Some("i")) }
+}
+
+#[test]
+fn a_plan_with_a_seed_has_attributes_of_its_own() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| chain(tx, false)).unwrap();
+    let template =
+        Some("#cloud-config\nx: \"@Motto:none yet@\" # @NIC1.ipaddress@ @_Volume.id@\n".to_owned());
+    let option = CloudInit { user_data: template, ..CloudInit::default() };
+    let seed = CloudInitChange::Some(Box::new(option.clone()));
+    let own = vec![attribute("HostName", AttributeType::Hostname, None)];
+    let body = seeded(seed, own.clone());
+    let made = fixture.write(|tx| deployment_plans::insert(tx, &body, Origin::Written)).unwrap();
+    let kinds = |plan: &DeploymentPlan| -> Vec<(String, AttributeType)> {
+        plan.attributes.iter().map(|one| (one.name.clone(), one.kind)).collect()
+    };
+    use AttributeType::{Hostname, Nic};
+    let wanted = [
+        ("Greeting", AttributeType::String),
+        ("HostName", Hostname),
+        ("Motto", AttributeType::String),
+        ("NIC1", Nic),
+    ];
+    assert_eq!(kinds(&made), wanted.map(|(name, kind)| (name.to_owned(), kind)));
+    // What is not said stays, also when the build plan changes below it.
+    let id = made.envelope.id;
+    let body = seeded(CloudInitChange::Stays, Vec::new());
+    let kept = fixture.write(|tx| deployment_plans::update(tx, id, None, &body)).unwrap();
+    assert_eq!((kinds(&kept), kept.cloud_init), (kinds(&made), Some(option)));
+    let changed = build_plan("b", &[]);
+    let followed = fixture.write(|tx| {
+        build_plans::update(tx, build_plans::find(tx, "b")?.envelope.id, None, &changed)?;
+        deployment_plans::get(tx, id)
+    });
+    assert_eq!(kinds(&followed.unwrap())[..], kinds(&made)[1..]);
+    let body = seeded(CloudInitChange::None, Vec::new());
+    let gone = fixture.write(|tx| deployment_plans::update(tx, id, None, &body)).unwrap();
+    assert_eq!((gone.attributes.len(), gone.cloud_init), (0, None));
+    let refused =
+        fixture.write(|tx| deployment_plans::update(tx, id, None, &seeded(CloudInitChange::Stays, own)));
+    assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == "customAttributes"));
+}
+
+#[test]
+fn an_option_that_makes_no_sense_is_refused() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| chain(tx, false)).unwrap();
+    for wrong in [
+        CloudInit { esp_path: Some("/EFI/x".into()), ..CloudInit::default() },
+        CloudInit { attach: Attach::Esp, esp_path: Some("EFI/../x".into()), ..CloudInit::default() },
+        CloudInit { datasource: Datasource::Ignition, meta_data: Some("x".into()), ..CloudInit::default() },
+        CloudInit { user_data: Some("x".repeat(api::CLOUD_TEXT_BYTES_MAX + 1)), ..CloudInit::default() },
+    ] {
+        let body = seeded(CloudInitChange::Some(Box::new(wrong)), Vec::new());
+        let refused = fixture.write(|tx| deployment_plans::insert(tx, &body, Origin::Written));
+        assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == "cloudInit"));
+    }
+}
+
 #[test]
 fn the_twins_path_finds_a_plan_too() {
     let fixture = Fixture::new();
@@ -475,4 +537,46 @@ fn what_an_operation_relies_on_is_not_edited() {
         plan_scripts::update(tx, plan_scripts::find(tx, "s")?.envelope.id, None, &script("s", "other"))
     });
     assert!(matches!(edited, Err(Error::Busy { .. })));
+}
+
+#[test]
+fn what_is_in_use_gets_a_successor_that_can_be_edited_and_so_do_its_users() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| chain(tx, true)).unwrap();
+    let revised = fixture
+        .write(|tx| {
+            let script = plan_scripts::find(tx, "s")?.envelope.id;
+            revisions::revise(tx, Kind::PlanScript, script, true)
+        })
+        .unwrap();
+    let names: Vec<_> = revised.iter().map(|one| (one.new.name.as_str(), one.old.name.as_str())).collect();
+    assert_eq!(names, [("s (2)", "s"), ("b (2)", "b"), ("p (2)", "p")]);
+    fixture
+        .write(|tx| {
+            let (old, new) = (deployment_plans::find(tx, "p")?, deployment_plans::find(tx, "p (2)")?);
+            let build = build_plans::get(tx, new.build_plan)?;
+            assert_eq!(
+                (build.envelope.name.as_str(), build.steps[0].script_name.as_str()),
+                ("b (2)", "s (2)")
+            );
+            assert_eq!(new.golden_image, old.golden_image);
+            let linked = revisions::predecessor(tx, Kind::DeploymentPlan, new.envelope.id)?;
+            assert_eq!(linked, Some(old.envelope.id.to_string()));
+            let id = plan_scripts::find(tx, "s (2)")?.envelope.id;
+            plan_scripts::update(tx, id, None, &script("s (2)", "echo @Greeting:Hi@"))?;
+            // The next one counts on, whichever of them it is of; alone, it has no users.
+            let again = revisions::revise(tx, Kind::PlanScript, id, false)?;
+            assert_eq!((again.len(), again[0].new.name.as_str()), (1, "s (3)"));
+            // What it succeeded may go.
+            plan_scripts::remove(tx, plan_scripts::find(tx, "s (3)")?.envelope.id, None)
+        })
+        .unwrap();
+    in_use(
+        fixture.write(|tx| {
+            let id = plan_scripts::find(tx, "s")?.envelope.id;
+            plan_scripts::update(tx, id, None, &script("s", "echo"))
+        }),
+        Kind::PlanScript,
+        "web01",
+    );
 }

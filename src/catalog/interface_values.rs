@@ -81,9 +81,8 @@ impl Interface<'_> {
             let of_the_pool =
                 waits_for_a_pool && matches!(member, "ipaddress" | "netmask" | "network" | "broadcast");
             let value = known.get(member).cloned().or_else(|| default(&full));
-            match value.or_else(|| (!of_the_pool).then(|| NONE.to_owned())) {
-                Some(value) => values.set(&full, value, false),
-                None => {}
+            if let Some(value) = value.or_else(|| (!of_the_pool).then(|| NONE.to_owned())) {
+                values.set(&full, value, false);
             }
         }
     }
