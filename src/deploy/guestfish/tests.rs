@@ -111,7 +111,7 @@ fn steps_are_one_session_and_what_they_print_comes_in_order_without_passwords() 
     assert_eq!(lines[..3], ["one", "two", "three"]);
     assert!(lines.contains(&"********") && lines.contains(&"here") && lines.contains(&"65534"));
     assert!(
-        lines.contains(&"no end*stdin*:17: libguestfs: error: mkdir: /nosuch/x: No such file or directory")
+        lines.contains(&"no end*stdin*:15: libguestfs: error: mkdir: /nosuch/x: No such file or directory")
     );
     assert!(!ended.output.contains("osvol-") && !ended.output.contains("hunter22"));
     assert_eq!(ended.steps.len(), 3);
