@@ -148,11 +148,14 @@ impl Deployer {
     /// The built-in engine for scripts that fit it, guestfish for all others.
     async fn engine(&self, job: &Job, volume: &Arc<Volume>) -> Result<Engine, Refusal> {
         let (script, disk) = (job.script.clone(), volume.clone());
-        let fits = !job.squeeze && blocking(move || builtin::fits(&script, &*disk)).await?;
-        if fits {
-            return Ok(Engine::Builtin);
+        let fits = blocking(move || builtin::fits(&script, &*disk)).await?;
+        match self.guestfish.readiness().refusal() {
+            None if fits && !job.squeeze => Ok(Engine::Builtin),
+            None => Ok(Engine::Guestfish),
+            // Free space is given back by guestfish alone: an image captured without it is larger, and as good.
+            Some(_) if fits => Ok(Engine::Builtin),
+            Some(refusal) => Err(refusal),
         }
-        self.guestfish.readiness().refusal().map_or(Ok(Engine::Guestfish), Err)
     }
 
     async fn run_builtin(&self, job: &Job, volume: Arc<Volume>, told: &Told<'_>) -> Ended {
