@@ -118,11 +118,11 @@ impl<'a> Output<'a> {
         }
         // What control characters may do to somebody's terminal is not for a log.
         let line = line.trim_end_matches('\r').replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
-        if is_message(&line) {
+        if let Some(text) = message(&line) {
             if self.messages.len() == MESSAGES_MAX {
                 self.messages.remove(0);
             }
-            self.messages.push(Message { steps_begun: self.begun.len(), text: line.clone() });
+            self.messages.push(Message { steps_begun: self.begun.len(), text: text.to_owned() });
         }
         self.keep(&line);
     }
@@ -147,11 +147,10 @@ impl<'a> Output<'a> {
     }
 }
 
-/// guestfish says why it stops in these forms.
-fn is_message(line: &str) -> bool {
-    line.starts_with("*stdin*:")
-        || line.starts_with("libguestfs: error:")
-        || line.ends_with(": unknown command")
+/// guestfish says why it stops in these forms, the first one also behind a line that a command has not ended.
+fn message(line: &str) -> Option<&str> {
+    let is_other = line.starts_with("libguestfs: error:") || line.ends_with(": unknown command");
+    line.find("*stdin*:").map(|at| &line[at..]).or_else(|| is_other.then_some(line))
 }
 
 #[cfg(test)]
@@ -218,9 +217,15 @@ mod tests {
     #[test]
     fn messages_are_remembered_with_the_step() {
         let mut output = output();
-        take(&mut output, "*stdin*:3: libguestfs: error: a\nmark-0\nx: unknown command\nelse\n");
+        take(
+            &mut output,
+            "*stdin*:3: libguestfs: error: a\nmark-0\nx: unknown command\nelse\nno end*stdin*:4: b\n",
+        );
         let steps: Vec<_> =
             output.messages().iter().map(|one| (one.steps_begun, one.text.as_str())).collect();
-        assert_eq!(steps, [(0, "*stdin*:3: libguestfs: error: a"), (1, "x: unknown command")]);
+        assert_eq!(
+            steps,
+            [(0, "*stdin*:3: libguestfs: error: a"), (1, "x: unknown command"), (1, "*stdin*:4: b")]
+        );
     }
 }
