@@ -261,7 +261,9 @@ async fn a_request_that_waits_holds_up_no_other() {
     client(move || {
         disk.hang(true);
         slow.send(&Client::request(0, FLUSH, 0, 0));
+        let start = Instant::now();
         while disk.waiting.load(Ordering::Acquire) == 0 {
+            assert!(start.elapsed() < Duration::from_secs(30), "the flush has not reached the volume");
             std::thread::yield_now();
         }
         // The same connection, and another one.
