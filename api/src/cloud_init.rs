@@ -85,6 +85,15 @@ pub enum CloudInitChange {
 }
 
 impl CloudInitChange {
+    /// The seed, where one is said.
+    #[must_use]
+    pub fn seed(&self) -> Option<&CloudInit> {
+        match self {
+            Self::Some(seed) => Some(seed),
+            Self::Stays | Self::None => None,
+        }
+    }
+
     /// Whether nothing is said.
     #[must_use]
     pub fn stays(&self) -> bool {

@@ -322,8 +322,10 @@ impl<'a> Settled<'a> {
                 Some(place) => place.map(Some),
             },
         };
-        let same = found(deployment_plans::find(tx, new.name.as_str()))?
-            .filter(|row| Some(row.build_plan) == build_plan && Some(row.golden_image) == image);
+        let same = found(deployment_plans::find(tx, new.name.as_str()))?.filter(|row| {
+            let needs = (Some(row.build_plan), Some(row.golden_image)) == (build_plan, image);
+            needs && row.cloud_init.as_ref() == new.cloud_init.seed()
+        });
         match same {
             Some(row) => Ok(Place::There(row.envelope.id)),
             None => {

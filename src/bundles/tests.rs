@@ -377,6 +377,15 @@ fn made(server: &Server, backup: bool) -> PathBuf {
 async fn a_bundle_of_a_plan_has_all_that_it_needs_and_goes_into_another_server() {
     let server = Server::new();
     server.extract(&server.file(&bundle(|_| ())), Mode::Careful).await.unwrap();
+    // A field of ours goes along.
+    server
+        .catalog
+        .write(|tx| {
+            let option = r#"{"userData": "x"}"#;
+            tx.execute("UPDATE deployment_plans SET cloud_init = ?1 WHERE name = 'User - test'", [option])?;
+            Ok(())
+        })
+        .unwrap();
     let path = made(&server, false);
     let contents = Archive::open(&path, IMAGE_BYTES_MAX).unwrap().contents();
     let counts = (contents.plan_scripts.len(), contents.build_plans.len(), contents.deployment_plans.len());
@@ -384,6 +393,8 @@ async fn a_bundle_of_a_plan_has_all_that_it_needs_and_goes_into_another_server()
     let other = Server::new();
     other.extract(&path, Mode::Careful).await.unwrap();
     assert_eq!(other.names().len(), 5);
+    let seed = other.catalog.read(|tx| Ok(deployment_plans::find(tx, "User - test")?.cloud_init)).unwrap();
+    assert_eq!(seed.and_then(|seed| seed.user_data).as_deref(), Some("x"));
     let sum = |server: &Server| server.store.images().unwrap()[0].digest.clone();
     assert_eq!(sum(&server), sum(&other));
     assert_eq!(other.extract(&path, Mode::Careful).await.unwrap().made, Vec::<String>::new());

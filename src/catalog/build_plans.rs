@@ -272,7 +272,7 @@ pub fn update(tx: &Tx<'_>, id: Uuid, if_match: Option<&str>, new: &BuildPlanBody
         BuildPlan { envelope, plan_type: old.plan_type, steps, attributes, read_only: new.hp_provided };
     write(tx, &changed)?;
     tx.changed(KIND, id, &changed.envelope.name, Changed::Updated);
-    deployment_plans::follow(tx, id, &changed.attributes)?;
+    deployment_plans::follow(tx, id, &old.attributes, &changed.attributes)?;
     Ok(changed)
 }
 

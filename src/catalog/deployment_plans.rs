@@ -263,10 +263,17 @@ pub fn update(
 }
 
 /// Takes over what has changed in a build plan: types, constraints, attributes that came or went.
-pub(super) fn follow(tx: &Tx<'_>, build_plan: Uuid, base: &[CustomAttribute]) -> Result<()> {
+pub(super) fn follow(
+    tx: &Tx<'_>,
+    build_plan: Uuid,
+    before: &[CustomAttribute],
+    base: &[CustomAttribute],
+) -> Result<()> {
     for user in build_plans::used_by(tx, build_plan)? {
         let old = find(tx, &user.id)?;
-        let base = with_own(base, old.cloud_init.as_ref(), &old.attributes, &[]);
+        let is_own = |one: &&CustomAttribute| position(before, &one.name).is_none();
+        let own: Vec<_> = old.attributes.iter().filter(is_own).cloned().collect();
+        let base = with_own(base, old.cloud_init.as_ref(), &own, &[]);
         let attributes: Vec<_> =
             base.iter().map(|base| settle_attribute(base, &old.attributes, &[])).collect();
         if attributes == old.attributes {

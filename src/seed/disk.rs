@@ -43,13 +43,37 @@ impl Seed {
             drop(root);
             system.unmount()?;
         }
-        Ok(disk.into_inner())
+        let mut disk = disk.into_inner();
+        mend_directories(&mut disk);
+        Ok(disk)
     }
 
     fn label(&self) -> [u8; 11] {
         match self.datasource {
             Datasource::NoCloud => *b"CIDATA     ",
             Datasource::Ignition => *b"ignition   ",
+        }
+    }
+}
+
+/// The crate gives a directory's `.` and `..` long names, which they must not have: Linux minds little, `fsck.vfat` does.
+/// A seed's directories fit one sector.
+fn mend_directories(disk: &mut [u8]) {
+    const ENTRY: usize = 32;
+    const SECTOR: usize = 512;
+    let is = |sector: &[u8], entry: usize, name: &[u8; 11]| {
+        sector
+            .get(entry * ENTRY..)
+            .is_some_and(|entry| entry.starts_with(name) && entry.get(11) == Some(&0x10))
+    };
+    for sector in disk.chunks_exact_mut(SECTOR) {
+        if is(sector, 1, b".          ") && is(sector, 3, b"..         ") {
+            sector.copy_within(ENTRY..2 * ENTRY, 0);
+            sector.copy_within(3 * ENTRY..4 * ENTRY, ENTRY);
+            sector.copy_within(4 * ENTRY.., 2 * ENTRY);
+            if let Some(rest) = sector.len().checked_sub(2 * ENTRY).and_then(|at| sector.get_mut(at..)) {
+                rest.fill(0);
+            }
         }
     }
 }

@@ -52,7 +52,7 @@ pub fn partition<E>(mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>) -> Re
         return Ok(found.and_then(|index| u32::try_from(index + 1).ok()));
     }
     let (at, count, size) = (le64(gpt, 72), le32(gpt, 80), le32(gpt, 84));
-    if size < 128 || size > 4096 || size % 128 != 0 {
+    if !(128..=4096).contains(&size) || !size.is_multiple_of(128) {
         return Ok(None);
     }
     // One sector at a time: whoever reads takes offsets of whole sectors.

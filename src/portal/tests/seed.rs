@@ -56,7 +56,7 @@ async fn a_seed_is_read_beside_the_volume_and_never_written() {
     assert_eq!(sense(&mut client, NOTHING).await, Some((5, 0x25)));
     for lun in [VOLUME, SEED, NOTHING] {
         client.lun = lun;
-        client.send_command([0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0], 64, &[]).await;
+        client.send_command([0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 24, 0, 0, 0, 0, 0, 0], 24, &[]).await;
         let told = client.receive().await.data;
         assert_eq!(told[..], [&[0, 0, 0, 16, 0, 0, 0, 0][..], &VOLUME.0, &SEED.0].concat());
     }
