@@ -193,7 +193,11 @@ impl Deployer {
         let verdict = door.close().await;
         // guestfish ends with 0 although its writes were refused: the door knows better. Of a disk that is full guestfish
         // only says that input or output failed: the door knows why.
-        match (&mut ended.outcome, verdict.sound()) {
+        let sound = match verdict.connections {
+            0 => Err("nobody has opened it".to_owned()),
+            _ => verdict.sound(),
+        };
+        match (&mut ended.outcome, sound) {
             (Ok(()), Err(why)) => {
                 ended.outcome = Err(Stop {
                     step: None,
