@@ -312,7 +312,7 @@ def main():
         full.estate.api.patience = 180
         full.furnish()
         for name, body in (
-            ("full before the clone", lambda: full.refused(full.quick, 0)),
+            ("full before it begins", lambda: full.refused(full.quick, 0)),
             ("full while the built-in engine writes", lambda: full.refused(full.texts, 1)),
             ("full while guestfish writes", lambda: full.refused(full.writing, 16)),
             ("room again: it works", full.works_again),
