@@ -101,6 +101,7 @@ pub(super) struct Scripted {
 }
 
 impl Scripted {
+    #[expect(clippy::result_large_err, reason = "as the trait has it")]
     fn run_now(&self, job: &Job) -> Result<Report, Failure> {
         self.jobs.lock().push(self.store.volume_info(job.volume).unwrap().name);
         let log = job.script.shown();
