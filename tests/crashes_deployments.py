@@ -221,7 +221,7 @@ class Full:
     def fill(self, leave_mib):
         """Takes all room but so much."""
         at, noise, size = 8 * MIB, os.urandom(MIB), MIB
-        while self.room() > leave_mib * MIB:
+        while not leave_mib or self.room() > leave_mib * MIB:
             answer = self.disk.put(at, noise[:size])
             if answer.sense == NO_SPACE and size == 4096:
                 return
