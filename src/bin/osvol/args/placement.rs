@@ -330,7 +330,7 @@ pub(crate) struct ProfileSettings {
     #[arg(long, value_name = "GROUP")]
     pub(crate) enclosure_group: Option<String>,
     /// Value of one of the plan's attributes; may be given several times.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    #[arg(long, visible_alias = "set", value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) attribute: Vec<(String, String)>,
     /// The same from a file, so that a password is in no list of processes.
     #[arg(long, value_name = "NAME=FILE", value_parser = pair)]
