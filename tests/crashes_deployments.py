@@ -123,16 +123,42 @@ class Deaths:
     def killed_at(self, plan, words, delay=0.0, retry=None):
         """SIGKILL when the task tells a phase, or a moment later."""
         host = self.now()
-        task = self.begin(plan)
+        why = self.killed(self.begin(plan), words, delay, host)
+        if retry:
+            self.again(retry, f"{host}x"[:20])
+        return why
+
+    def killed(self, task, words, delay, host):
+        """The same of any task; `host` is what the server's volume says before."""
         self.wait_for(task, words)
         time.sleep(delay)
         expect(self.estate.api.get(task)["taskState"] in PENDING, "it is over already")
         self.target.kill()
         self.restart()
-        why = self.look(task, host)
-        if retry:
-            self.again(retry, f"{host}x"[:20])
+        return self.look(task, host)
+
+    def scratch(self, path, body):
+        """Killed while a volume is there that lives for one task alone: it goes, and the snapshot that it was cloned from."""
+        host = self.now()
+        answer = self.estate.api.ask("POST", path, body)
+        expect(answer.status == 202, f"{answer.status} {answer.body}")
+        images = [one["name"] for one in self.estate.api.members("/rest/golden-images")]
+        why = self.killed(answer.headers["location"], r"step 2", 0.2, host)
+        expect([one["name"] for one in self.estate.api.members("/rest/golden-images")] == images, "another list of golden images")
+        disk = self.estate.api.get(self.estate.api.get(self.profile["uri"])["osDeploymentSettings"]["osVolumeUri"])
+        snapshots = self.target.json("snapshot", "list", disk["name"])["members"]
+        expect(not snapshots, f"snapshots are left: {snapshots}")
         return why
+
+    def tried(self):
+        return self.scratch(f"{self.slow['uri']}/try", {"osCustomAttributes": [{"name": "Host", "value": "tried"}]})
+
+    def captured(self):
+        slow = [(name, "capture", "!sleep 1\n") for name in ("one", "two", "three")]
+        plan = Plans(self.estate).build_plan("captures slowly", slow, kind="capture")
+        disk = self.estate.api.get(self.profile["uri"])["osDeploymentSettings"]["osVolumeUri"]
+        body = {"type": "GoldenImage", "name": "captured", "imageCapture": True, "osVolumeURI": disk, "buildPlanUri": plan["uri"]}
+        return self.scratch("/rest/golden-images", body)
 
     def now(self):
         return files_of(self.estate.read_out(self.profile, self.dir / "seen.raw"), [FILE])[FILE].strip()
@@ -304,6 +330,8 @@ def main():
             ("killed in the second step", lambda: deaths.killed_at(deaths.slow, r"step 2", 0.2)),
             ("killed in the third step", lambda: deaths.killed_at(deaths.slow, r"step 3", 0.2)),
             ("killed in the last step; tried again", lambda: deaths.killed_at(deaths.slow, r"step 4", 0.2, deaths.slow)),
+            ("killed while a plan is tried out", deaths.tried),
+            ("killed while a copy is prepared for its capture", deaths.captured),
             ("killed before the scripts", lambda: deaths.at_failpoint("created", False)),
             ("killed after the scripts", lambda: deaths.at_failpoint("personalized", False)),
             ("killed when the old volume is withdrawn", lambda: deaths.at_failpoint("withdrawn", False)),
