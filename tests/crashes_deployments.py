@@ -8,6 +8,7 @@ the old volume as it was, and the next try works. Phases are found by what the t
 by failpoints (src/lifecycle/failpoint.rs).
 """
 
+import http.client
 import os
 import pathlib
 import re
@@ -198,7 +199,7 @@ class Deaths:
         self.estate.api.close()
         try:
             task = self.begin(self.quick, host="passed")
-        except OSError:  # it was gone before it could answer
+        except (OSError, http.client.HTTPException):  # it was gone before it could answer
             task = None
         self.restart()
         task = task or self.estate.api.members("/rest/tasks?sort=created:descending")[0]["uri"]

@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "rig"))
@@ -24,11 +25,13 @@ from api import Refused  # noqa: E402
 from appliance import Appliance  # noqa: E402
 from cases import ADDRESS, Cases, enter_namespace, expect  # noqa: E402
 from estate import Estate  # noqa: E402
-from target import project  # noqa: E402
+from target import TargetError, project  # noqa: E402
 
 STEPS_FILE = "src/lifecycle/failpoint.rs"
 COMMIT = "committed"
-DIED_SECONDS = 20
+# What an operation passes last, in the daemon's log.
+OVER = b"osvold: passed finished"
+DIED_SECONDS = 60
 # Daemons at a time, each with a portal of its own.
 WORKERS = 3
 
@@ -174,12 +177,16 @@ class Crashes:
         estate.portal = appliance.portals[0]
         return estate
 
-    def died(self, appliance):
-        """Whether the daemon has aborted by now."""
-        try:
-            return appliance.process.wait(0.1 if appliance.answers() else DIED_SECONDS) != 0
-        except subprocess.TimeoutExpired:
-            return False
+    def died(self, appliance, told):
+        """Whether the daemon aborted before its operation was over; it tells so in the part of its log after `told`."""
+        end = time.monotonic() + DIED_SECONDS
+        while time.monotonic() < end:
+            if appliance.process.poll() is not None:
+                return True
+            if OVER in appliance.log.read_bytes()[told:]:
+                return False
+            time.sleep(0.01)
+        raise AssertionError(f"it neither ended nor finished what it was asked for: {appliance.log_tail(5)}")
 
     def crash(self, operation, step):
         """The operation, up to the step; False when it does not pass it."""
@@ -188,15 +195,16 @@ class Crashes:
         environment = dict(os.environ, OSVOLD_FAILPOINT=step)
         try:
             appliance.begin(environment)
+            appliance.wait_ready(appliance.answers)
+            told = appliance.log.stat().st_size
             try:
-                appliance.wait_ready(appliance.answers)
                 operation.ask(self.on(appliance))
             except Refused:
                 raise
             except Exception:  # the connection broke: it died, or the case fails below
-                if not self.died(appliance):
+                if not self.died(appliance, told):
                     raise
-            if not self.died(appliance):
+            if not self.died(appliance, told):
                 expect(operation.done(self.on(appliance)), f"{operation.name}: it was not killed, and has not happened")
                 return False
             self.kills += 1
@@ -213,14 +221,12 @@ class Crashes:
         for _ in range(3):
             appliance.begin(environment)
             try:
+                # Recovery is over before anybody gets an answer.
                 appliance.wait_ready(appliance.answers)
-            except Exception:  # it died again
+                break
+            except TargetError:
                 expect(appliance.process.poll() is not None, "it neither starts nor ends")
                 self.recoveries += 1
-                continue
-            if not self.died(appliance):
-                break
-            self.recoveries += 1
         if appliance.process.poll() is None:
             appliance.kill()
         appliance.start()

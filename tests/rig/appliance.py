@@ -7,6 +7,7 @@
     appliance.tls().login("admin", ...)        over TLS
 """
 
+import http.client
 import json
 import os
 import pathlib
@@ -73,7 +74,7 @@ class Appliance(Osvold):
         """Whether the control socket answers."""
         try:
             return self.api(timeout=5).ask("GET", "/rest/osvol/status").status == 200
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
 
     def api(self, timeout=60):
