@@ -7,15 +7,20 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use iscsi::auth::AuthenticationPolicy;
-use iscsi::{Admission, ConnectionId, IscsiName, Isid, LoginStatus, SessionKey, SessionTable, Tsih};
+use iscsi::{
+    Admission, AsyncNotice, ConnectionId, IscsiName, Isid, LoginStatus, SessionKey, SessionTable, Tsih,
+};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, watch};
 
 use crate::lun::Lun;
 use crate::portal::Mailbox;
+
+/// Time that initiators have for a logout before their target is taken away by force.
+const FAREWELL_TIME: Duration = Duration::from_secs(1);
 
 /// Makes a target's logical units ready. May take its time: it is called where waiting is allowed.
 pub type OpenLuns = dyn Fn() -> anyhow::Result<Luns> + Send + Sync;
@@ -115,6 +120,28 @@ impl SessionHandle {
     }
 }
 
+/// Asks initiators to log out (§11.9.1), which lets them finish what they have begun, and ends what is left after
+/// `grace`. Returns when no command of these sessions has an effect any more.
+pub(crate) async fn end_all(sessions: Vec<SessionHandle>, grace: Duration) {
+    let seconds = u16::try_from(grace.as_secs()).unwrap_or(u16::MAX).max(1);
+    for session in &sessions {
+        session.mailbox.notify(AsyncNotice::RequestLogout { seconds });
+    }
+    let all_ended = async {
+        for session in &sessions {
+            let mut ended = session.ended.clone();
+            while ended.changed().await.is_ok() {}
+        }
+    };
+    let _ = tokio::time::timeout(grace, all_ended).await;
+    for session in &sessions {
+        session.mailbox.end();
+    }
+    for session in sessions {
+        session.end().await;
+    }
+}
+
 /// A session, for people to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionListing {
@@ -165,12 +192,7 @@ impl Directory {
     /// Who is logged in.
     pub async fn remove(&self, name: &IscsiName, force: bool) -> Result<(), InUse> {
         let handles = self.take_out(name, force)?;
-        for handle in &handles {
-            handle.mailbox.end();
-        }
-        for handle in handles {
-            handle.end().await;
-        }
+        end_all(handles, FAREWELL_TIME).await;
         Ok(())
     }
 

@@ -26,12 +26,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use iscsi::{AsyncNotice, ConnectionConfig};
+use iscsi::ConnectionConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::exports::{Access, Directory};
+use crate::exports::{self, Access, Directory};
 use crate::lun::BufferPool;
 use budget::Budget;
 use driver::Driver;
@@ -106,17 +106,8 @@ impl Portals {
     pub async fn stop(mut self, grace: Duration) {
         self.stop.send_replace(true);
         while self.accepting.join_next().await.is_some() {}
-        let sessions = self.shared.directory.all_sessions();
-        let seconds = u16::try_from(grace.as_secs()).unwrap_or(u16::MAX).max(1);
-        for session in &sessions {
-            session.mailbox.notify(AsyncNotice::RequestLogout { seconds });
-        }
-        let all_ended = async {
-            for mut session in sessions {
-                while session.ended.changed().await.is_ok() {}
-            }
-        };
-        let _ = tokio::time::timeout(grace, all_ended).await;
+        exports::end_all(self.shared.directory.all_sessions(), grace).await;
+        // Logins that were under way.
         for session in self.shared.directory.all_sessions() {
             session.end().await;
         }

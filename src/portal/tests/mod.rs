@@ -240,7 +240,13 @@ async fn a_target_in_use_is_removed_by_force_only() {
     let in_use = rig.directory.remove(&name(TARGET), false).await.unwrap_err();
     assert_eq!(in_use.0[0].initiator, name(client::INITIATOR));
     assert_eq!(client.read(0, 512).await, [0; 512]);
-    rig.directory.remove(&name(TARGET), true).await.unwrap();
+    let (directory, target) = (rig.directory.clone(), name(TARGET));
+    let removal = tokio::spawn(async move { directory.remove(&target, true).await });
+    let message = AsyncMessage::parse(&timeout(SOON, client.receive()).await.unwrap().bhs);
+    assert_eq!(message.event, AsyncEvent::RequestLogout);
+    // It may finish what it has begun, and need not log out.
+    assert_eq!(client.write(0, &[1; 512]).await, 0);
+    timeout(SOON, removal).await.unwrap().unwrap().unwrap();
     assert!(client.is_at_end().await);
     assert_eq!(rig.sessions(), 0);
     assert_eq!(Arc::strong_count(&rig.store), 1, "the store is let go");
