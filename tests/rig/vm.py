@@ -95,14 +95,17 @@ def cloud_image():
     return os.environ["CLOUD_IMAGE"]
 
 
-def run_guest(script, environment, on_line, hooks=None, limit=240, index=0, memory_mib=1024, files=(), devices=()):
+def run_guest(
+    script, environment, on_line, hooks=None, limit=240, index=0, memory_mib=1024, files=(), devices=(), initiator=None
+):
     """Runs a script in the guest; returns its status, 124 at the time limit, 125 without a report.
 
     `hooks` maps the first word of the guest's `host WORD ...` to a function of the other
     words that returns text; an exception it raises becomes a failing status in the guest.
-    `files` are put into the guest's /rig, `devices` are more words for QEMU.
+    `files` are put into the guest's /rig, `devices` are more words for QEMU, `initiator` is its iSCSI name.
     """
     base = initrd_folder()
+    initiator = initiator or f"iqn.1993-08.org.debian:rig{index}"
     with tempfile.TemporaryDirectory(prefix="osvol-guest-") as scratch:
         folder = pathlib.Path(scratch)
         with open(folder / "initrd", "wb") as initrd:
@@ -113,7 +116,7 @@ def run_guest(script, environment, on_line, hooks=None, limit=240, index=0, memo
             os.mkfifo(folder / end)
         append = (
             "console=ttyS0 rdinit=/init panic=-1 net.ifnames=0 random.trust_cpu=on tsc=reliable no_timer_check "
-            f"mitigations=off quiet loglevel=2 rig.ip={NETWORK}.{100 + index}/24 rig.iqn=iqn.1993-08.org.debian:rig{index}"
+            f"mitigations=off quiet loglevel=2 rig.ip={NETWORK}.{100 + index}/24 rig.iqn={initiator}"
         )
         command = [
             QEMU, "-machine", "q35", *COMMON, "-m", str(memory_mib), "-kernel", base / "vmlinuz", "-initrd", folder / "initrd",
