@@ -6,6 +6,7 @@
 
 mod error;
 mod keys;
+mod ranges;
 mod units;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, Fault};
 pub use keys::{KEYS, Key};
+pub use ranges::{AddressRange, RangeError};
 use serde::Deserialize;
 pub use units::{Duration, Size, UnitError};
 
