@@ -54,7 +54,7 @@ enum State {
 }
 
 impl ChapAlgorithm {
-    /// In the order of our preference.
+    /// From the strongest to the weakest.
     pub const ALL: [Self; 4] = [Self::Sha3_256, Self::Sha256, Self::Sha1, Self::Md5];
 
     /// The number in CHAP_A.
@@ -66,6 +66,10 @@ impl ChapAlgorithm {
             Self::Sha256 => 7,
             Self::Sha3_256 => 8,
         }
+    }
+
+    fn of_code(code: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.code() == code)
     }
 
     /// Hash of identifier, secret and challenge.
@@ -135,13 +139,14 @@ impl Chap {
         }
     }
 
+    /// The list is in the peer's order of preference (§12.1.3), and of such a list the first value that we allow is
+    /// taken (§6.2.1): libiscsi cannot even go on with another one than its first.
     fn challenge(&mut self, offered: &str, answer: &mut Vec<u8>) -> Result<(), ChapError> {
-        let offered: Vec<u64> = offered.split(',').filter_map(|code| parse_number(code.trim())).collect();
-        let allowed = |algorithm: &&ChapAlgorithm| {
-            offered.contains(&algorithm.code())
-                && (self.policy.algorithms.is_empty() || self.policy.algorithms.contains(algorithm))
+        let offered = offered.split(',').filter_map(|code| ChapAlgorithm::of_code(parse_number(code.trim())?));
+        let allowed = |algorithm: &ChapAlgorithm| {
+            self.policy.algorithms.is_empty() || self.policy.algorithms.contains(algorithm)
         };
-        let algorithm = *ChapAlgorithm::ALL.iter().find(allowed).ok_or(ChapError::Algorithm)?;
+        let algorithm = { offered }.find(allowed).ok_or(ChapError::Algorithm)?;
         append_pair(answer, "CHAP_A", &algorithm.code().to_string());
         append_pair(answer, "CHAP_I", &self.identifier.to_string());
         append_pair(answer, "CHAP_C", &binary_to_hex(self.challenge_of(algorithm)));
@@ -263,13 +268,15 @@ mod tests {
     }
 
     #[test]
-    fn the_strongest_common_algorithm_is_taken_and_others_can_be_forbidden() {
-        assert_eq!(start(&mut chap(&[], false), "5,6,7").unwrap().value("CHAP_A"), Some("7"));
-        assert_eq!(start(&mut chap(&[], false), "5").unwrap().value("CHAP_A"), Some("5"));
+    fn the_first_algorithm_offered_is_taken_and_some_can_be_forbidden() {
+        assert_eq!(start(&mut chap(&[], false), "5,6,7,8").unwrap().value("CHAP_A"), Some("5"));
+        assert_eq!(start(&mut chap(&[], false), "9,8,5").unwrap().value("CHAP_A"), Some("8"));
         let strict = [ChapAlgorithm::Sha256];
         assert_eq!(start(&mut chap(&strict, false), "8,7,5").unwrap().value("CHAP_A"), Some("7"));
         assert_eq!(start(&mut chap(&strict, false), "5"), Err(ChapError::Algorithm));
-        assert_eq!(start(&mut chap(&[], false), "nonsense"), Err(ChapError::Algorithm));
+        for nothing in ["nonsense", "", "56", "5 6"] {
+            assert_eq!(start(&mut chap(&[], false), nothing), Err(ChapError::Algorithm), "{nothing:?}");
+        }
     }
 
     #[test]

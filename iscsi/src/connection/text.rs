@@ -109,12 +109,13 @@ impl Connection {
     }
 
     /// Appendix C: `All` in discovery sessions only; in a normal session the target itself, by name or by nothing.
+    /// There `All` is not supported, as it must not be: it asks for no more than nothing does. A refusal would tell
+    /// initiators that ask so, libiscsi among them, that SendTargets does not work, which it must in every session.
     fn send_targets_scope(&self, value: &str) -> Option<SendTargetsScope> {
         let own = self.session.target_name.clone();
         match (value, self.session.session_type) {
             ("All", SessionType::Discovery) => Some(SendTargetsScope::All),
-            ("All", SessionType::Normal) => None,
-            ("", SessionType::Normal) => own.map(SendTargetsScope::Target),
+            ("All" | "", SessionType::Normal) => own.map(SendTargetsScope::Target),
             ("", SessionType::Discovery) => None,
             (name, SessionType::Discovery) => IscsiName::parse(name).ok().map(SendTargetsScope::Target),
             (name, SessionType::Normal) => IscsiName::parse(name)

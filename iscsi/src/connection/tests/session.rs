@@ -154,13 +154,12 @@ fn send_targets_by_name_and_in_a_normal_session() {
         assert_eq!(text_response(&mut pair).1, "SendTargets=Reject\0");
     }
     let mut pair = Pair::established(OPEN_ISCSI);
-    assert_eq!(send_targets(&mut pair, ""), Some(SendTargetsScope::Target(name.clone())));
-    pair.target.complete_send_targets(&[]);
-    text_response(&mut pair);
-    assert_eq!(send_targets(&mut pair, TARGET), Some(SendTargetsScope::Target(name)));
-    pair.target.complete_send_targets(&[]);
-    text_response(&mut pair);
-    for wrong in ["All", "iqn.2026-01.test:other"] {
+    for own in ["", TARGET, "All"] {
+        assert_eq!(send_targets(&mut pair, own), Some(SendTargetsScope::Target(name.clone())));
+        pair.target.complete_send_targets(&[]);
+        text_response(&mut pair);
+    }
+    for wrong in ["all", "Alle", "A", "iqn.2026-01.test:other"] {
         assert_eq!(send_targets(&mut pair, wrong), None);
         assert_eq!(text_response(&mut pair).1, "SendTargets=Reject\0");
     }
