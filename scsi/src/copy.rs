@@ -201,11 +201,11 @@ pub(crate) fn third_party_page(data: &mut Vec<u8>) {
     const SUPPORTED_IDS: u16 = 0x000C;
     const GENERAL: u16 = 0x8001;
     descriptor(data, SUPPORTED_COMMANDS, &[7, 0x83, 1, 0x00, 0x84, 2, 0x00, 0x03]);
-    let mut parameters = vec![0; 8];
+    let mut parameters = vec![0; 4]; // reserved
     parameters.put_u16(u16::try_from(COPY_TARGETS_MAX).unwrap_or(u16::MAX));
     parameters.put_u16(u16::try_from(COPY_SEGMENTS_MAX).unwrap_or(u16::MAX));
     parameters.put_u32(u32::try_from(COPY_DESCRIPTOR_LIST_BYTES_MAX).unwrap_or(u32::MAX));
-    parameters.resize(28, 0);
+    parameters.resize(28, 0); // no inline data
     descriptor(data, PARAMETER_DATA, &parameters);
     descriptor(
         data,

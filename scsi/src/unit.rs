@@ -206,11 +206,7 @@ impl LogicalUnit {
         const SANITIZE: u8 = 0x48;
         match self.medium_state {
             MediumState::Ready => Ok(()),
-            MediumState::Sanitizing => {
-                let mut sense = Sense::new(SenseKey::NotReady, Asc::SANITIZE_IN_PROGRESS);
-                sense.specific = Some(Specific::Progress(0));
-                Err(sense.into())
-            }
+            MediumState::Sanitizing => Err(sanitizing().into()),
             // SBC-3: only another SANITIZE leaves the failed state.
             MediumState::SanitizeFailed if info.opcode == SANITIZE => Ok(()),
             MediumState::SanitizeFailed => {
@@ -285,11 +281,7 @@ impl LogicalUnit {
         let pending = self.nexuses.get_mut(nexus).and_then(|n| n.attentions.pop());
         let sense = match (pending, self.medium_state) {
             (Some(attention), _) => attention.sense(),
-            (None, MediumState::Sanitizing) => {
-                let mut sense = Sense::new(SenseKey::NoSense, Asc::SANITIZE_IN_PROGRESS);
-                sense.specific = Some(Specific::Progress(0));
-                sense
-            }
+            (None, MediumState::Sanitizing) => sanitizing(),
             (None, MediumState::Ready | MediumState::SanitizeFailed) => {
                 Sense::new(SenseKey::NoSense, Asc::NONE)
             }
@@ -330,4 +322,11 @@ fn send_diagnostic(self_test: bool, code: u8, length: usize) -> Decision {
         return Err(Sense::cdb_field(3, Some(7)).into());
     }
     Ok(Plan::Done(Response::good()))
+}
+
+/// What is told while SANITIZE is at work (SBC-3): as the answer to other commands, and by REQUEST SENSE.
+fn sanitizing() -> Sense {
+    let mut sense = Sense::new(SenseKey::NotReady, Asc::SANITIZE_IN_PROGRESS);
+    sense.specific = Some(Specific::Progress(0));
+    sense
 }

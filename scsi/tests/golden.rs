@@ -36,6 +36,27 @@ fn pages_are_listed_ascending_and_each_is_there() {
 }
 
 #[test]
+fn third_party_copy_tells_the_limits_that_copies_are_held_to() {
+    let mut rig = Rig::new();
+    let golden = [
+        &[0x00, 0x8F, 0x00, 0x60][..],
+        &[0x00, 0x01, 0, 8, 7, 0x83, 1, 0x00, 0x84, 2, 0x00, 0x03],
+        &[0x00, 0x04, 0, 28, 0, 0, 0, 0],
+        &[0, 2, 0, 8],           // targets, segments
+        &1024_u32.to_be_bytes(), // descriptor list
+        &[0; 16],                // no inline data
+        &[0x00, 0x08, 0, 4, 3, 0x02, 0x0A, 0xE4],
+        &[0x00, 0x0C, 0, 4, 0, 0, 0, 0],
+        &[0x80, 0x01, 0, 32, 0, 0, 0, 1, 0, 0, 0, 1],
+        &0x200_0000_u32.to_be_bytes(), // a segment
+        &[9, 0],                       // in units of 512 bytes
+        &[0; 18],
+    ]
+    .concat();
+    assert_eq!(vpd(&mut rig, 0x8F), golden);
+}
+
+#[test]
 fn serial_number_and_designators_come_from_the_volume_id() {
     let mut rig = Rig::new();
     assert_eq!(vpd(&mut rig, 0x80)[4..], *b"5a".repeat(16));
@@ -394,4 +415,17 @@ fn unmap_keeps_to_its_limits() {
     assert_eq!(unmap(&[(8, 8); 256]), None);
     assert_eq!(unmap(&[(8, 8); 257]), Some(0x26), "more descriptors than advertised");
     assert_eq!(unmap(&[(0x7F_FFFF, 2)]), Some(0x21));
+}
+
+#[test]
+fn request_sense_tells_of_a_sanitize_at_work_as_other_commands_do() {
+    const BLOCK_ERASE: [u8; 10] = [0x48, 0x82, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut rig = Rig::new();
+    let task = rig.task(rig.a, &BLOCK_ERASE, &[]);
+    assert_eq!(rig.sense(rig.b, &[0; 6], &[]), (0x2, 0x04, 0x1B));
+    let sense = rig.good(rig.b, &[0x03, 0, 0, 0, 252, 0], &[]);
+    assert_eq!((sense[2], &sense[12..14]), (0x2, &[0x04, 0x1B][..]));
+    assert_eq!(sense[15] & 0x80, 0x80, "a progress indication");
+    rig.unit.settle(&task, true);
+    assert_eq!(rig.good(rig.b, &[0x03, 0, 0, 0, 252, 0], &[])[2], 0);
 }
