@@ -16,6 +16,7 @@ from cases import ADDRESS, Cases, enter_namespace, expect  # noqa: E402
 from target import SmallDisk, binary, open_target, run  # noqa: E402
 
 MIB = 1 << 20
+UPLOAD_MIB = 16 << 10
 
 
 def message(text):
@@ -105,8 +106,9 @@ class Refusals:
         """The command line is killed in the middle of an upload."""
         big = self.dir / "big.raw"
         with open(big, "wb") as file:
-            for _ in range(256):
-                file.write(os.urandom(MIB))
+            file.write(os.urandom(64 * MIB))
+            # Too long to be over before the kill, however fast the machine is.
+            file.truncate(UPLOAD_MIB * MIB)
 
         def interrupt():
             command = [binary("osvol"), "--control", self.target.control, "image", "add", "big", big]
