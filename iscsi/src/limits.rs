@@ -68,9 +68,6 @@ pub const TRANSMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Segments waiting to be sent above which no further command is handed out and nothing more is read.
 pub const TRANSMIT_SEGMENTS_MAX: usize = 16 * 1024;
 
-/// Data of a NOP-Out that is echoed (RFC 7143 §11.18: "the response may be truncated").
-pub const PING_BYTES_MAX: usize = 4096;
-
 /// Text responses that are waiting for the peer to ask for the rest.
 pub const TEXT_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 

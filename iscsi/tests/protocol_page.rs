@@ -86,7 +86,6 @@ fn bounds() -> String {
         ("additional header segments", format!("{} bytes", limits::AHS_BYTES_MAX)),
         ("requests of one login", limits::LOGIN_ROUNDS_MAX.to_string()),
         ("time for a login", format!("{} s", limits::LOGIN_TIME.as_secs())),
-        ("data of a ping that is echoed", format!("{} bytes", limits::PING_BYTES_MAX)),
         ("sessions of a daemon", limits::SESSIONS_MAX.to_string()),
     ];
     let mut table = String::from("| what | limit |\n|---|---|\n");

@@ -23,8 +23,11 @@ pub enum ChapError {
     /// No algorithm that we allow.
     #[error("no common CHAP algorithm")]
     Algorithm,
-    /// A key is missing or out of turn.
-    #[error("a CHAP key is missing or malformed")]
+    /// A key of this step is missing.
+    #[error("a CHAP key is missing")]
+    Missing,
+    /// A key is malformed or out of turn.
+    #[error("a CHAP key is malformed or out of turn")]
     Malformed,
     /// The name is unknown or the answer is wrong.
     #[error("the CHAP answer is wrong")]
@@ -142,7 +145,8 @@ impl Chap {
     /// The list is in the peer's order of preference (§12.1.3), and of such a list the first value that we allow is
     /// taken (§6.2.1): libiscsi cannot even go on with another one than its first.
     fn challenge(&mut self, offered: &str, answer: &mut Vec<u8>) -> Result<(), ChapError> {
-        let offered = offered.split(',').filter_map(|code| ChapAlgorithm::of_code(parse_number(code.trim())?));
+        let offered =
+            offered.split(',').filter_map(|code| ChapAlgorithm::of_code(parse_number(code.trim())?));
         let allowed = |algorithm: &ChapAlgorithm| {
             self.policy.algorithms.is_empty() || self.policy.algorithms.contains(algorithm)
         };
@@ -164,13 +168,14 @@ impl Chap {
         pairs: &Pairs,
         answer: &mut Vec<u8>,
     ) -> Result<(), ChapError> {
-        let name = pairs.value("CHAP_N").ok_or(ChapError::Malformed)?;
-        let given = pairs.value("CHAP_R").and_then(decode_binary).ok_or(ChapError::Malformed)?;
+        let name = pairs.value("CHAP_N").ok_or(ChapError::Missing)?;
+        let given = pairs.value("CHAP_R").ok_or(ChapError::Missing)?;
+        let given = decode_binary(given).ok_or(ChapError::Malformed)?;
         self.check_answer(algorithm, name, &given)?;
         match (pairs.value("CHAP_I"), pairs.value("CHAP_C")) {
             (None, None) => {}
             (Some(identifier), Some(challenge)) => self.prove(algorithm, identifier, challenge, answer)?,
-            _ => return Err(ChapError::Malformed),
+            _ => return Err(ChapError::Missing),
         }
         self.state = State::Proved { name: name.to_owned() };
         Ok(())
@@ -181,8 +186,16 @@ impl Chap {
         let user = self.policy.users.iter().find(|user| user.name == name);
         let secret = user.map_or(&b"no such user"[..], |user| &user.secret);
         let expected = algorithm.answer(self.identifier, secret, self.challenge_of(algorithm));
-        let is_right = bool::from(expected.ct_eq(given));
+        let is_right = bool::from(expected.ct_eq(given)) && !self.is_our_own(algorithm, given);
         if user.is_some() && is_right { Ok(()) } else { Err(ChapError::Answer) }
+    }
+
+    /// §9.2.1: an answer that we would give ourselves means one secret for both directions.
+    fn is_our_own(&self, algorithm: ChapAlgorithm, given: &[u8]) -> bool {
+        self.policy.mutual.as_ref().is_some_and(|own| {
+            let answer = algorithm.answer(self.identifier, &own.secret, self.challenge_of(algorithm));
+            bool::from(answer.ct_eq(given))
+        })
     }
 
     fn prove(
@@ -319,6 +332,32 @@ mod tests {
     }
 
     #[test]
+    fn one_secret_for_both_directions_is_refused() {
+        let mut chap = chap(&[], true);
+        chap.policy.mutual = Some(ChapCredential { name: "target".into(), secret: SECRET.into() });
+        start(&mut chap, "7").unwrap();
+        assert_eq!(step(&mut chap, &proof(ChapAlgorithm::Sha256, SECRET, 32)), Err(ChapError::Answer));
+    }
+
+    #[test]
+    fn a_key_that_is_missing_is_told_from_one_that_is_malformed() {
+        let [name, answer] = proof(ChapAlgorithm::Md5, SECRET, 16);
+        let cases = [
+            (vec![name.clone()], ChapError::Missing),
+            (vec![answer.clone()], ChapError::Missing),
+            (vec![name.clone(), answer.clone(), ("CHAP_I", "1".into())], ChapError::Missing),
+            (vec![name.clone(), answer.clone(), ("CHAP_C", "0x01".into())], ChapError::Missing),
+            (vec![name.clone(), ("CHAP_R", "nonsense".into())], ChapError::Malformed),
+            (vec![name, answer, ("CHAP_I", "256".into()), ("CHAP_C", "0x01".into())], ChapError::Malformed),
+        ];
+        for (pairs, error) in cases {
+            let mut chap = chap(&[], true);
+            start(&mut chap, "5").unwrap();
+            assert_eq!(step(&mut chap, &pairs), Err(error), "{pairs:?}");
+        }
+    }
+
+    #[test]
     fn mutual_chap_without_a_secret_of_ours_is_refused() {
         let mut chap = chap(&[], false);
         start(&mut chap, "5").unwrap();
@@ -335,7 +374,11 @@ mod tests {
         );
         let mut halfway = chap(&[], false);
         start(&mut halfway, "5").unwrap();
-        assert_eq!(start(&mut halfway, "5"), Err(ChapError::Malformed));
+        assert_eq!(start(&mut halfway, "5"), Err(ChapError::Missing), "its answer is missing");
+        let mut through = chap(&[], false);
+        start(&mut through, "5").unwrap();
+        step(&mut through, &proof(ChapAlgorithm::Md5, SECRET, 16)).unwrap();
+        assert_eq!(start(&mut through, "5"), Err(ChapError::Malformed));
     }
 
     #[test]

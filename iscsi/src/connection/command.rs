@@ -2,9 +2,9 @@
 
 use super::Connection;
 use super::task::Task;
-use crate::event::{Cdb, Command};
+use crate::event::{Cdb, Command, TaskAttribute};
 use crate::limits::{IMMEDIATE_TASKS_MAX, WRITE_BYTES_MAX};
-use crate::names::{InitiatorTaskTag, TaskId};
+use crate::names::TaskId;
 use crate::wire::{AdditionalHeaders, Pdu, RejectReason, ScsiCommand};
 use bytes::Bytes;
 
@@ -12,16 +12,18 @@ impl Connection {
     pub(super) fn handle_scsi_command(&mut self, pdu: Pdu) {
         let command = ScsiCommand::parse(&pdu.bhs);
         let Ok(additional) = AdditionalHeaders::parse(&pdu.ahs) else {
-            return self.reject(RejectReason::InvalidPduField, &pdu.bhs);
+            return self.refuse(RejectReason::InvalidPduField, &pdu.bhs);
         };
-        if command.initiator_task_tag == InitiatorTaskTag::RESERVED {
-            return self.reject(RejectReason::InvalidPduField, &pdu.bhs);
+        // §11: a reserved value in a field that is defined is a protocol error.
+        if matches!(command.attribute, TaskAttribute::Unknown(_)) {
+            return self.refuse(RejectReason::ProtocolError, &pdu.bhs);
         }
+        // §11.2.1.8: while a task exists, its tag names it alone.
         if self.tasks.find(command.initiator_task_tag).is_some() {
-            return self.reject(RejectReason::TaskInProgress, &pdu.bhs);
+            return self.refuse(RejectReason::TaskInProgress, &pdu.bhs);
         }
         if command.immediate && self.tasks.immediate() >= IMMEDIATE_TASKS_MAX {
-            return self.reject(RejectReason::TooManyImmediateCommands, &pdu.bhs);
+            return self.refuse(RejectReason::TooManyImmediateCommands, &pdu.bhs);
         }
         let cdb = Cdb::new(command.cdb, additional.extended_cdb);
         let mut task = Task::new(command.initiator_task_tag, command.lun, cdb);
@@ -43,11 +45,14 @@ impl Connection {
         let unsolicited_max = parameters.unsolicited_bytes_max().min(expected);
         let is_unexpected = immediate_bytes > 0 && !parameters.immediate_data
             || !command.is_final && parameters.initial_r2t && expected > 0;
-        if is_unexpected {
-            return self.fail_gathering(id, UNEXPECTED_UNSOLICITED_DATA);
-        }
-        if immediate_bytes > unsolicited_max {
-            return self.fail_gathering(id, INCORRECT_AMOUNT_OF_DATA);
+        // Whatever is wrong, an F bit that is not set announces more, and the answer waits for the end of it.
+        let announces = !command.is_final && expected > 0;
+        if is_unexpected || immediate_bytes > unsolicited_max {
+            let code = if is_unexpected { UNEXPECTED_UNSOLICITED_DATA } else { INCORRECT_AMOUNT_OF_DATA };
+            if let Some(task) = self.tasks.get_mut(id) {
+                task.unsolicited_data_sn = announces.then_some(0);
+            }
+            return self.fail_gathering(id, code);
         }
         let goal_bytes = if expected as usize > WRITE_BYTES_MAX { 0 } else { expected };
         let more_comes = !command.is_final && immediate_bytes < unsolicited_max;

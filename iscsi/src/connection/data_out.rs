@@ -2,7 +2,8 @@
 //!
 //! Data comes in order (DataPDUInOrder and DataSequenceInOrder are Yes), so one offset says how far a task is.
 //! A Data-Out that fits no open task is dropped without a word: it may be a late one of a task that was aborted or
-//! refused. One that contradicts its task fails that task, and nothing of it is ever written.
+//! refused. One that contradicts its task fails that task, and nothing of it is ever written; the answer is sent when
+//! the F bit of all that is on its way has come (§7.8, §11.4.2).
 
 use super::Connection;
 use super::command::{
@@ -12,7 +13,7 @@ use super::command::{
 use super::task::{OutstandingR2T, Task, TaskState};
 use crate::event::ScsiResponse;
 use crate::names::{TargetTransferTag, TaskId};
-use crate::wire::{DataOut, ReadyToTransfer};
+use crate::wire::{Bhs, DataOut, ReadyToTransfer, RejectReason};
 use bytes::Bytes;
 
 const CHECK_CONDITION: u8 = 2;
@@ -28,21 +29,37 @@ enum Taken {
 }
 
 impl Connection {
-    pub(super) fn handle_data_out(&mut self, pdu: &DataOut, data: Bytes) {
+    pub(super) fn handle_data_out(&mut self, pdu: &DataOut, bhs: &Bhs, data: Bytes) {
         let Some(id) = self.find_gathering(pdu) else { return };
         let Some(task) = self.tasks.get_mut(id) else { return };
-        let taken = take(task, pdu, data);
-        match taken {
+        // §4.2.5.3: the fields of a task's PDUs agree with its command. Without a transfer tag the LUN is reserved.
+        if pdu.target_transfer_tag != TargetTransferTag::RESERVED && pdu.lun != task.lun {
+            return self.reject(RejectReason::InvalidPduField, bhs);
+        }
+        if let Some(code) = task.failure {
+            return self.fail_on(id, pdu, code);
+        }
+        match take(task, pdu, data) {
             Taken::More => {}
             Taken::SequenceEnd => self.continue_gathering(id),
-            Taken::Wrong(code) => self.fail_gathering(id, code),
+            Taken::Wrong(code) => self.fail_on(id, pdu, code),
         }
+    }
+
+    /// A Data-Out that is not taken any more: its F bit ends a sequence all the same.
+    fn fail_on(&mut self, id: TaskId, pdu: &DataOut, code: SenseCode) {
+        if pdu.is_final
+            && let Some(task) = self.tasks.get_mut(id)
+        {
+            task.end_sequence(pdu.target_transfer_tag);
+        }
+        self.fail_gathering(id, code);
     }
 
     /// A Data-Out whose data cannot be trusted.
     pub(super) fn fail_data_out(&mut self, pdu: &DataOut) {
         if let Some(id) = self.find_gathering(pdu) {
-            self.fail_gathering(id, PROTOCOL_SERVICE_CRC_ERROR);
+            self.fail_on(id, pdu, PROTOCOL_SERVICE_CRC_ERROR);
         }
     }
 
@@ -126,8 +143,17 @@ impl Connection {
         self.soliciting_now -= usize::from(task.may_solicit);
     }
 
-    /// Ends a task that cannot have its data any more.
+    /// Ends a task that cannot have its data any more: when the F bit of all that is on its way has come (§7.8,
+    /// §11.4.2). Its memory is free at once. What went wrong first is what is told.
     pub(super) fn fail_gathering(&mut self, id: TaskId, code: SenseCode) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        let code = *task.failure.get_or_insert(code);
+        if task.expects_data() {
+            task.drop_data();
+            self.buffered_bytes -= std::mem::take(&mut task.reserved_bytes) as usize;
+            self.soliciting_now -= usize::from(std::mem::take(&mut task.may_solicit));
+            return;
+        }
         let response =
             ScsiResponse { status: CHECK_CONDITION, sense: aborted_command(code), ..ScsiResponse::default() };
         self.finish_task(id, &response);

@@ -4,7 +4,7 @@ use super::window::Position;
 use super::{Connection, task::TaskState};
 use crate::error::CloseReason;
 use crate::event::{AsyncNotice, Event, LogoutRequested, TaskScope};
-use crate::limits::{BHS_BYTES, HELD_COMMANDS_MAX, PING_BYTES_MAX};
+use crate::limits::{BHS_BYTES, HELD_COMMANDS_MAX};
 use crate::names::{InitiatorTaskTag, LogicalUnitNumber, SessionType, TargetTransferTag};
 use crate::serial::SerialNumber;
 use crate::wire::{
@@ -32,7 +32,7 @@ impl Connection {
             return self.handle_data_digest_error(opcode, &pdu);
         }
         match opcode {
-            Opcode::DataOut => self.handle_data_out(&DataOut::parse(&pdu.bhs), pdu.data),
+            Opcode::DataOut => self.handle_data_out(&DataOut::parse(&pdu.bhs), &pdu.bhs, pdu.data),
             Opcode::NopOut
             | Opcode::ScsiCommand
             | Opcode::TaskManagementRequest
@@ -115,18 +115,22 @@ impl Connection {
     }
 
     fn dispatch(&mut self, opcode: Opcode, pdu: Pdu) {
-        // §4.4.3: "All other requests MUST be rejected" in a discovery session; pings harm nobody.
+        // §4.3: a discovery session takes text and logout, and rejects the rest; pings harm nobody.
         let is_discovery = self.session.session_type == SessionType::Discovery;
         match opcode {
             Opcode::ScsiCommand | Opcode::TaskManagementRequest if is_discovery => {
-                self.reject(RejectReason::ProtocolError, &pdu.bhs);
+                self.refuse(RejectReason::ProtocolError, &pdu.bhs);
+            }
+            // §11.2.1.8: no task bears the reserved tag; a ping that wants no answer does.
+            _ if has_reserved_tag(&pdu.bhs) && opcode != Opcode::NopOut => {
+                self.refuse(RejectReason::InvalidPduField, &pdu.bhs);
             }
             Opcode::ScsiCommand => self.handle_scsi_command(pdu),
             Opcode::TaskManagementRequest => {
                 self.handle_task_management(&TaskManagementRequestPdu::parse(&pdu.bhs), &pdu.bhs);
             }
             Opcode::TextRequest => self.handle_text(&TextRequest::parse(&pdu.bhs), &pdu),
-            Opcode::LogoutRequest => self.handle_logout(&LogoutRequest::parse(&pdu.bhs)),
+            Opcode::LogoutRequest => self.handle_logout(&LogoutRequest::parse(&pdu.bhs), &pdu.bhs),
             _ => self.handle_nop_out(&NopOut::parse(&pdu.bhs), &pdu.data),
         }
     }
@@ -151,8 +155,8 @@ impl Connection {
         if nop.initiator_task_tag == InitiatorTaskTag::RESERVED {
             return;
         }
-        let bytes_max = PING_BYTES_MAX.min(self.parameters.transmit_segment_bytes_max as usize);
-        // §11.19.2: LUN is zero, TTT reserved, and the data is the ping's.
+        // §11.19: the data is the ping's, as much of it as the initiator takes; the transfer tag is reserved.
+        let bytes_max = self.parameters.transmit_segment_bytes_max as usize;
         let answer = NopIn {
             lun: LogicalUnitNumber::ZERO,
             initiator_task_tag: nop.initiator_task_tag,
@@ -180,7 +184,7 @@ impl Connection {
         Some(self.ping.sent.unwrap_or(self.last_received).max(self.last_received) + interval)
     }
 
-    /// A NOP-In of our own: StatSN is not used up (§11.19.1).
+    /// A NOP-In of our own: it has no data, and uses up no StatSN (§11.19, §11.19.2).
     fn send_nop_in(&mut self, target_transfer_tag: TargetTransferTag) {
         let nop = NopIn {
             lun: LogicalUnitNumber::ZERO,
@@ -193,13 +197,14 @@ impl Connection {
 
     // ---- logout ---------------------------------------------------------------------------------------------
 
-    fn handle_logout(&mut self, request: &LogoutRequest) {
+    fn handle_logout(&mut self, request: &LogoutRequest, bhs: &Bhs) {
         let kind = match request.reason {
             0 => LogoutRequested::Session,
             1 if request.connection_id == self.session.connection_id => LogoutRequested::Connection,
             1 => return self.send_logout_response(request.initiator_task_tag, LOGOUT_CID_NOT_FOUND),
             2 => return self.send_logout_response(request.initiator_task_tag, LOGOUT_RECOVERY_NOT_SUPPORTED),
-            _ => return self.send_logout_response(request.initiator_task_tag, LOGOUT_RECOVERY_NOT_SUPPORTED),
+            // §11: a reserved value in a field that is defined is a protocol error.
+            _ => return self.refuse(RejectReason::ProtocolError, bhs),
         };
         self.logout = Some(PendingLogout { initiator_task_tag: request.initiator_task_tag, kind });
     }
@@ -224,6 +229,16 @@ impl Connection {
 
     // ---- rejects and messages -------------------------------------------------------------------------------
 
+    /// Rejects a request whose turn had come. A numbered one does not count as received (§7.3): its CmdSN is missing
+    /// until the initiator sends something else with it. Nothing was answered since, so no ExpCmdSN is taken back.
+    pub(super) fn refuse(&mut self, reason: RejectReason, bhs: &Bhs) {
+        if !is_immediate(bhs) {
+            self.window.retreat();
+        }
+        self.reject(reason, bhs);
+    }
+
+    /// Rejects a PDU (§11.17): no task ends by it.
     pub(super) fn reject(&mut self, reason: RejectReason, bhs: &Bhs) {
         let reject = Reject { reason: reason.code(), sequence: self.next_sequence() };
         self.transmit.push_with(reject.emit(), Bytes::copy_from_slice(&bhs[..BHS_BYTES]));
@@ -294,6 +309,10 @@ pub(super) fn sense_segment(sense: &Bytes) -> Bytes {
     segment.extend_from_slice(&length.to_be_bytes());
     segment.extend_from_slice(sense.get(..usize::from(length)).unwrap_or_default());
     segment.into()
+}
+
+fn has_reserved_tag(bhs: &Bhs) -> bool {
+    ScsiCommand::parse(bhs).initiator_task_tag == InitiatorTaskTag::RESERVED
 }
 
 /// A NOP-Out that wants no answer takes no CmdSN (§11.18.1), whatever its I bit says.

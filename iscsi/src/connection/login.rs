@@ -8,7 +8,7 @@
 //! What it deliberately tolerates: a T bit while CHAP is under way (old iPXE), operational keys in the security
 //! stage, identification keys sent again (libiscsi), and that no operational key comes at all.
 
-use crate::auth::{AuthenticationPolicy, Chap};
+use crate::auth::{AuthenticationPolicy, Chap, ChapError};
 use crate::config::NegotiationPolicy;
 use crate::error::LoginStatus;
 use crate::event::{LoginAuthorization, LoginRequested, SessionRequested};
@@ -147,8 +147,8 @@ impl Login {
                 Security::Chap { exchange, agreed: false }
             }
         };
-        // §13.9: the tag MUST be in the first response of a login that names a target.
-        if self.session_type() == SessionType::Normal {
+        // §6.3.1, §13.9: the tag is in the first response to a login that names a target.
+        if self.identity.as_ref().is_some_and(|identity| identity.target_name.is_some()) {
             append_pair(&mut self.outgoing, "TargetPortalGroupTag", &self.portal_group_tag.0.to_string());
             if let Some(alias) =
                 authorization.target_alias.filter(|alias| alias.len() <= 255 && !alias.contains('\0'))
@@ -177,7 +177,8 @@ impl Login {
             self.stage = request.current_stage;
         }
         let previous = std::mem::replace(&mut self.request, request);
-        if request.version_min > 0 {
+        // §11.12.4.2: the first request's counts.
+        if is_first && request.version_min > 0 {
             return Err(LoginStatus::UnsupportedVersion);
         }
         let same_login = previous.isid == request.isid
@@ -185,6 +186,14 @@ impl Login {
             && previous.connection_id == request.connection_id;
         let known_stage =
             matches!(request.current_stage, Stage::SecurityNegotiation | Stage::LoginOperationalNegotiation);
+        // §6.3: the transitions that there are. NSG is reserved where T is not set.
+        let known_transition = !request.transit
+            || matches!(
+                (request.current_stage, request.next_stage),
+                (Stage::SecurityNegotiation, Stage::LoginOperationalNegotiation | Stage::FullFeaturePhase)
+                    | (Stage::LoginOperationalNegotiation, Stage::FullFeaturePhase)
+            );
+        let known_stage = known_stage && known_transition;
         if self.rounds > LOGIN_ROUNDS_MAX || !known_stage || request.current_stage != self.stage {
             return Err(LoginStatus::InitiatorError);
         }
@@ -193,11 +202,18 @@ impl Login {
 
     fn handle_pairs(&mut self, pairs: Pairs, policy: &NegotiationPolicy) -> Step {
         if self.identity.is_some() {
-            return self.process(&pairs, policy);
+            return if self.is_redeclared(&pairs) {
+                Step::Refuse(LoginStatus::InitiatorError)
+            } else {
+                self.process(&pairs, policy)
+            };
         }
         match self.identify(&pairs) {
             Ok(identity) => {
                 self.identity = Some(identity.clone());
+                if self.is_redeclared(&pairs) {
+                    return Step::Refuse(LoginStatus::InitiatorError);
+                }
                 self.waiting_pairs = Some(pairs);
                 self.waits_for_driver = true;
                 Step::AskAuthorization(identity)
@@ -228,6 +244,23 @@ impl Login {
         let initiator_alias = pairs.value("InitiatorAlias").map(|alias| alias.chars().take(255).collect());
         let (isid, tsih) = (self.request.isid, self.request.tsih);
         Ok(LoginRequested { initiator_name, initiator_alias, target_name, session_type, isid, tsih })
+    }
+
+    /// §6.3, §13.4, §13.5: who logs in, and where to, is declared once. Said again it must be the same (libiscsi says
+    /// it in both stages).
+    fn is_redeclared(&self, pairs: &Pairs) -> bool {
+        let Some(identity) = &self.identity else { return false };
+        let initiator_name = Some(&identity.initiator_name);
+        let session_type = match identity.session_type {
+            SessionType::Normal => "Normal",
+            SessionType::Discovery => "Discovery",
+        };
+        pairs.iter().any(|(key, value)| match key {
+            "InitiatorName" => IscsiName::parse(value).ok().as_ref() != initiator_name,
+            "TargetName" => IscsiName::parse(value).ok() != identity.target_name,
+            "SessionType" => value != session_type,
+            _ => false,
+        })
     }
 
     fn process(&mut self, pairs: &Pairs, policy: &NegotiationPolicy) -> Step {
@@ -261,7 +294,12 @@ impl Login {
                 if !*agreed {
                     return Err(LoginStatus::AuthenticationFailure);
                 }
-                exchange.handle(pairs, &mut self.outgoing).map_err(|_| LoginStatus::AuthenticationFailure)
+                // §9.2: what is not according to the steps of the method is told apart from what is wrong in it.
+                exchange.handle(pairs, &mut self.outgoing).map_err(|error| match error {
+                    ChapError::Missing => LoginStatus::MissingParameter,
+                    ChapError::Malformed => LoginStatus::InitiatorError,
+                    _ => LoginStatus::AuthenticationFailure,
+                })
             }
         }
     }
@@ -277,10 +315,22 @@ impl Login {
     /// Operational keys (§13), each answered; our own limit is declared once the peer negotiates at all.
     fn negotiate(&mut self, pairs: &Pairs, policy: &NegotiationPolicy) -> Result<(), LoginStatus> {
         let mut negotiates = false;
-        for (key, value) in pairs.iter().filter(|(key, _)| !is_identification_or_security(key)) {
+        for (key, value) in pairs.iter() {
+            let row = KeyRow::find(key);
+            if row.is_some_and(|row| !row.is_allowed_in(self.stage)) {
+                append_pair(&mut self.outgoing, key, "Reject");
+                continue;
+            }
+            if is_identification_or_security(key) {
+                continue;
+            }
             let answer =
                 self.negotiation.offer(key, value, policy).map_err(|_| LoginStatus::InitiatorError)?;
-            negotiates |= KeyRow::find(key).is_some();
+            // §7.12: without an agreement there is no login.
+            if answer.as_deref() == Some("Reject") && row.is_some_and(|row| row.must_be_agreed()) {
+                return Err(LoginStatus::InitiatorError);
+            }
+            negotiates |= row.is_some();
             if let Some(answer) = answer {
                 append_pair(&mut self.outgoing, key, &answer);
             }

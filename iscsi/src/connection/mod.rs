@@ -7,6 +7,8 @@
 //! - What a peer can make us keep is bounded: tasks by the window, write data by `buffered_bytes_max`, responses by
 //!   not handing out commands while the transmit queue is full, everything else by [`crate::limits`].
 
+#[cfg(any(test, feature = "fuzz"))]
+mod audit;
 mod command;
 mod data_out;
 mod full_feature;
@@ -232,7 +234,8 @@ impl Connection {
         }
     }
 
-    /// Answers [`Event::LoginRequested`]: the target is at `address` (`a.b.c.d:port[,tag]`).
+    /// Answers [`Event::LoginRequested`]: the target is at `address` (`a.b.c.d:port`). A portal group tag behind it
+    /// is left out (§13.8: a redirection names an address alone).
     pub fn redirect_login(&mut self, address: &str, permanently: bool) {
         let status = if permanently {
             LoginStatus::TargetMovedPermanently
@@ -240,6 +243,7 @@ impl Connection {
             LoginStatus::TargetMovedTemporarily
         };
         let mut text = Vec::new();
+        let address = address.split_once(',').map_or(address, |(address, _)| address);
         append_pair(&mut text, "TargetAddress", address);
         self.refuse_with(status, text);
     }
@@ -411,8 +415,11 @@ impl Connection {
         let config = Arc::clone(&self.config);
         let Phase::Login(login) = &mut self.phase else { return };
         if Opcode::of(&pdu.bhs) != Opcode::LoginRequest {
-            // §6.3: "a PDU other than a Login request" before full feature phase ends the connection.
-            return self.fail("no login request");
+            // §4.2.4: before the login begins the connection just ends, in the midst of it the login is refused.
+            if login.is_new() {
+                return self.fail("no login request");
+            }
+            return self.refuse_login(LoginStatus::InvalidDuringLogin);
         }
         let request = LoginRequest::parse(&pdu.bhs);
         if login.is_new() {

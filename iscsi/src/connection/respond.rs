@@ -46,7 +46,8 @@ impl Connection {
         let mut cutter = Cutter::new(&response.data_in);
         let segment_max = self.segment_bytes_max();
         let burst_max = self.parameters.burst_bytes_max as usize;
-        let (mut offset, mut data_sn, mut burst_left) = (0, 0, burst_max);
+        // §11.7.5: the R2Ts of a bidirectional command and its Data-In share their numbers.
+        let (mut offset, mut data_sn, mut burst_left) = (0, task.r2t_sn, burst_max);
         while offset < send_bytes {
             let length = segment_max.min(burst_left).min(send_bytes - offset);
             burst_left -= length;
@@ -70,7 +71,7 @@ impl Connection {
                 burst_left = burst_max;
             }
         }
-        data_sn
+        data_sn - task.r2t_sn
     }
 
     /// StatSN is reserved, hence zero, where there is no status (§11.7.4).
@@ -104,7 +105,8 @@ impl Connection {
             status: response.status,
             initiator_task_tag: task.initiator_task_tag,
             sequence: self.next_sequence(),
-            exp_data_sn: data_in_count + task.r2t_sn,
+            // §11.4.8: Data-In PDUs alone count.
+            exp_data_sn: data_in_count,
             bidirectional_read_residual: if is_bidirectional { read_residual } else { Residual::Exact },
             residual,
         };

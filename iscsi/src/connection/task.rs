@@ -1,5 +1,6 @@
 //! The open commands of a connection, in a slab: no allocation and no map on the way of a command.
 
+use super::command::SenseCode;
 use crate::event::{Cdb, TaskAttribute, TaskScope};
 use crate::names::{InitiatorTaskTag, LogicalUnitNumber, TargetTransferTag, TaskId};
 use crate::payload::Payload;
@@ -71,6 +72,8 @@ pub(super) struct Task {
     pub(super) may_solicit: bool,
     /// Memory that is accounted for it.
     pub(super) reserved_bytes: u32,
+    /// What it will fail with once the last of its data has come.
+    pub(super) failure: Option<SenseCode>,
 }
 
 impl Task {
@@ -98,6 +101,7 @@ impl Task {
             r2t_sn: 0,
             may_solicit: false,
             reserved_bytes: 0,
+            failure: None,
         }
     }
 
@@ -123,6 +127,26 @@ impl Task {
 
     fn flush_tail(&mut self) {
         self.data.push(self.tail.split().freeze());
+    }
+
+    /// Is data on its way: announced by a command without F bit, or asked for?
+    pub(super) fn expects_data(&self) -> bool {
+        self.unsolicited_data_sn.is_some() || !self.r2ts.is_empty()
+    }
+
+    /// A sequence is over, however it went.
+    pub(super) fn end_sequence(&mut self, target_transfer_tag: TargetTransferTag) {
+        if target_transfer_tag == TargetTransferTag::RESERVED {
+            self.unsolicited_data_sn = None;
+        } else {
+            self.r2ts.retain(|r2t| r2t.target_transfer_tag != target_transfer_tag);
+        }
+    }
+
+    /// Forgets the data that came.
+    pub(super) fn drop_data(&mut self) {
+        self.data = Payload::new();
+        self.tail = BytesMut::new();
     }
 
     /// What the initiator has room for.

@@ -19,8 +19,8 @@ const TASK_REASSIGN: u8 = 8;
 /// A request on its way to its response.
 #[derive(Debug)]
 pub(super) struct PendingTaskManagement {
-    id: TaskManagementId,
-    initiator_task_tag: InitiatorTaskTag,
+    pub(super) id: TaskManagementId,
+    pub(super) initiator_task_tag: InitiatorTaskTag,
     response: Option<TaskManagementResponse>,
     /// Aborted tasks that the driver still has.
     waits_for: Vec<TaskId>,
@@ -39,10 +39,14 @@ impl Connection {
             return self.send_task_management_response(tag, response);
         };
         if self.task_management.len() >= TASK_MANAGEMENT_MAX {
-            return self.reject(RejectReason::TooManyImmediateCommands, bhs);
+            return self.refuse(RejectReason::TooManyImmediateCommands, bhs);
         }
         let logical_unit = TaskScope::LogicalUnit(request.lun);
         match function {
+            // §11.5.1: a task management request is not aborted, nor asked after (RFC 7144 §6.3).
+            Function::AbortTask | Function::QueryTask if self.is_task_management(request) => {
+                self.send_task_management_response(tag, TaskManagementResponse::FunctionRejected);
+            }
             Function::QueryTask | Function::QueryTaskSet | Function::QueryAsynchronousEvent => {
                 let response = self.query(function, request);
                 self.send_task_management_response(tag, response);
@@ -96,6 +100,12 @@ impl Connection {
         } else {
             TaskManagementResponse::FunctionComplete
         }
+    }
+
+    fn is_task_management(&self, request: &TaskManagementRequestPdu) -> bool {
+        let tag = request.referenced_task_tag;
+        tag == request.initiator_task_tag
+            || self.task_management.iter().any(|pending| pending.initiator_task_tag == tag)
     }
 
     fn referenced_task(&self, request: &TaskManagementRequestPdu) -> Option<TaskId> {

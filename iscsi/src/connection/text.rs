@@ -10,8 +10,8 @@ use super::Connection;
 use crate::event::{Event, SendTargetsRequested, SendTargetsScope, TargetRecord};
 use crate::limits::{TEXT_BYTES_MAX, TEXT_RESPONSE_BYTES_MAX};
 use crate::names::{InitiatorTaskTag, IscsiName, SessionType, TargetTransferTag};
-use crate::text::{KeyRow, Negotiation, Pairs, Rule, append_pair};
-use crate::wire::{Pdu, RejectReason, TextRequest, TextResponse};
+use crate::text::{KeyRow, Negotiation, Pairs, Parameters, Rule, append_pair};
+use crate::wire::{Bhs, Pdu, RejectReason, TextRequest, TextResponse};
 
 /// A text exchange under way; a session has one at a time (§11.10: "not more than one outstanding").
 #[derive(Debug)]
@@ -24,10 +24,12 @@ pub(super) struct TextExchange {
     gathered: Vec<u8>,
     outgoing: Vec<u8>,
     waits_for_driver: bool,
+    /// What will hold when the exchange is complete, and not before (§6.4, §7.12).
+    negotiation: Negotiation,
 }
 
 impl TextExchange {
-    const fn new(initiator_task_tag: InitiatorTaskTag) -> Self {
+    fn new(initiator_task_tag: InitiatorTaskTag, parameters: &Parameters) -> Self {
         Self {
             initiator_task_tag,
             target_transfer_tag: TargetTransferTag::RESERVED,
@@ -35,6 +37,7 @@ impl TextExchange {
             gathered: Vec::new(),
             outgoing: Vec::new(),
             waits_for_driver: false,
+            negotiation: Negotiation::resume(parameters.clone()),
         }
     }
 
@@ -50,18 +53,18 @@ impl Connection {
         let mut exchange = match self.text.take() {
             Some(exchange) if exchange.waits_for_driver => {
                 self.text = Some(exchange);
-                return self.reject(RejectReason::ProtocolError, &pdu.bhs);
+                return self.refuse(RejectReason::ProtocolError, &pdu.bhs);
             }
             Some(exchange) if exchange.is_continued_by(request) => exchange,
             // A reserved tag begins anew; what was under way is forgotten (§11.10.4).
             _ if request.target_transfer_tag == TargetTransferTag::RESERVED => {
-                TextExchange::new(request.initiator_task_tag)
+                TextExchange::new(request.initiator_task_tag, &self.parameters)
             }
-            _ => return self.reject(RejectReason::ProtocolError, &pdu.bhs),
+            _ => return self.refuse(RejectReason::ProtocolError, &pdu.bhs),
         };
         if request.continues && request.is_final || exchange.gathered.len() + pdu.data.len() > TEXT_BYTES_MAX
         {
-            return self.reject(RejectReason::ProtocolError, &pdu.bhs);
+            return self.refuse(RejectReason::ProtocolError, &pdu.bhs);
         }
         exchange.gathered.extend_from_slice(&pdu.data);
         exchange.is_final = request.is_final;
@@ -70,15 +73,15 @@ impl Connection {
         }
         let text = std::mem::take(&mut exchange.gathered);
         let Ok(pairs) = Pairs::parse(&text) else {
-            return self.reject(RejectReason::ProtocolError, &pdu.bhs);
+            return self.refuse(RejectReason::ProtocolError, &pdu.bhs);
         };
         if !exchange.outgoing.is_empty() && !pairs.is_empty() {
-            return self.reject(RejectReason::ProtocolError, &pdu.bhs);
+            return self.refuse(RejectReason::ProtocolError, &pdu.bhs);
         }
-        self.answer_pairs(exchange, &pairs);
+        self.answer_pairs(exchange, &pairs, &pdu.bhs);
     }
 
-    fn answer_pairs(&mut self, mut exchange: TextExchange, pairs: &Pairs) {
+    fn answer_pairs(&mut self, mut exchange: TextExchange, pairs: &Pairs, bhs: &Bhs) {
         let policy = self.config.negotiation.clone();
         let mut asked = None;
         for (key, value) in pairs.iter() {
@@ -90,13 +93,12 @@ impl Connection {
                     }
                 }
                 Some(row) if !row.in_full_feature => append_pair(&mut exchange.outgoing, key, "Reject"),
-                _ => {
-                    let mut negotiation = Negotiation::resume(self.parameters.clone());
-                    if let Ok(Some(answer)) = negotiation.offer(key, value, &policy) {
-                        append_pair(&mut exchange.outgoing, key, &answer);
-                    }
-                    self.parameters = negotiation.parameters;
-                }
+                _ => match exchange.negotiation.offer(key, value, &policy) {
+                    Ok(Some(answer)) => append_pair(&mut exchange.outgoing, key, &answer),
+                    Ok(None) => {}
+                    // §6.4: the exchange is over, and nothing of it takes effect.
+                    Err(_) => return self.refuse(RejectReason::ProtocolError, bhs),
+                },
             }
         }
         let Some(scope) = asked else { return self.send_text(exchange) };
@@ -159,7 +161,9 @@ impl Connection {
             sequence: self.next_sequence(),
         };
         self.transmit.push_with(response.emit(), text.into());
-        if !is_final {
+        if is_final {
+            self.parameters = exchange.negotiation.parameters;
+        } else {
             self.text = Some(exchange);
         }
     }

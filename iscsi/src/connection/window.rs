@@ -2,7 +2,7 @@
 
 use crate::serial::SerialNumber;
 
-/// ExpCmdSN and MaxCmdSN.
+/// ExpCmdSN and MaxCmdSN. MaxCmdSN is never less than ExpCmdSN - 1 (§4.2.2.1).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CommandWindow {
     exp_cmd_sn: SerialNumber,
@@ -52,6 +52,11 @@ impl CommandWindow {
     pub(super) fn advance(&mut self) {
         debug_assert!(!self.is_closed());
         self.exp_cmd_sn = self.exp_cmd_sn.next();
+    }
+
+    /// The command that came was rejected: it does not count as received (§7.3), and its number is missing.
+    pub(super) fn retreat(&mut self) {
+        self.exp_cmd_sn = self.exp_cmd_sn.sub(1);
     }
 
     /// There is room for `free` more commands. MaxCmdSN never moves back (§4.2.2.1).

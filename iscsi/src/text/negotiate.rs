@@ -67,6 +67,9 @@ pub enum ValueError {
     /// §6.2: "MUST NOT" be negotiated more than once.
     #[error("a key was negotiated twice")]
     Twice,
+    /// §6.2: every key of the standard must be understood.
+    #[error("the peer says that it does not understand a key of the standard")]
+    NotUnderstood,
 }
 
 /// The state of a negotiation: what is agreed, and which keys were on the table.
@@ -91,22 +94,27 @@ impl Negotiation {
     /// Takes one pair of the peer, and gives the value to answer with, if it is to be answered.
     ///
     /// # Errors
-    /// When the key has been settled before.
+    /// When the key has been settled before, or the peer claims not to know a key of the standard.
     pub fn offer(
         &mut self,
         name: &str,
         value: &str,
         policy: &NegotiationPolicy,
     ) -> Result<Option<String>, ValueError> {
+        let row = KeyRow::find(name);
+        if row.is_some() && value == "NotUnderstood" {
+            return Err(ValueError::NotUnderstood);
+        }
         if CONSTANTS.contains(&value) {
             return Ok(None);
         }
-        let Some(row) = KeyRow::find(name) else { return Ok(Some("NotUnderstood".to_owned())) };
+        let Some(row) = row else { return Ok(Some("NotUnderstood".to_owned())) };
         if row.senders == Senders::Target {
             // A declaration that only a target makes: nothing to negotiate, and nothing to learn.
             return Ok(Some("Reject".to_owned()));
         }
-        if row.is_negotiated() {
+        // §6.3, §6.4: once a negotiation, whether settled or declared.
+        if row.is_negotiated() || matches!(row.rule, Rule::DeclaredNumber(..)) {
             if self.settled.contains(&row.key) {
                 return Err(ValueError::Twice);
             }
@@ -271,8 +279,18 @@ mod tests {
     #[test]
     fn constants_are_never_answered() {
         for constant in CONSTANTS {
-            check("HeaderDigest", constant, None);
             check("X-com.example.key", constant, None);
+        }
+        check("HeaderDigest", "Irrelevant", None);
+        check("HeaderDigest", "Reject", None);
+    }
+
+    #[test]
+    fn a_key_of_the_standard_must_be_understood() {
+        for row in super::super::table::KEYS {
+            let answer =
+                Negotiation::default().offer(row.name, "NotUnderstood", &NegotiationPolicy::default());
+            assert_eq!(answer, Err(ValueError::NotUnderstood), "{}", row.name);
         }
     }
 
@@ -285,14 +303,15 @@ mod tests {
     }
 
     #[test]
-    fn a_negotiated_key_may_come_once_and_a_declared_one_again() {
+    fn a_key_is_negotiated_or_declared_once() {
         let mut negotiation = Negotiation::default();
         let policy = NegotiationPolicy::default();
         negotiation.offer("MaxBurstLength", "512", &policy).unwrap();
         assert_eq!(negotiation.offer("MaxBurstLength", "1024", &policy), Err(ValueError::Twice));
         negotiation.offer("MaxRecvDataSegmentLength", "512", &policy).unwrap();
-        negotiation.offer("MaxRecvDataSegmentLength", "1024", &policy).unwrap();
-        assert_eq!(negotiation.parameters.transmit_segment_bytes_max, 1024);
+        let again = negotiation.offer("MaxRecvDataSegmentLength", "1024", &policy);
+        assert_eq!(again, Err(ValueError::Twice));
+        assert_eq!(negotiation.parameters.transmit_segment_bytes_max, 512);
     }
 
     /// COMPAT L2: iPXE gives up at any Reject.

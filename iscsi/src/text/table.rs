@@ -1,5 +1,7 @@
 //! All keys of RFC 7143 §13 (and RFC 7144's one), in one table.
 
+use crate::wire::Stage;
+
 /// A key that has a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the standard's")]
@@ -166,6 +168,28 @@ impl KeyRow {
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
         KEYS.iter().find(|row| row.name == name)
+    }
+
+    /// May an initiator send the key in this stage of a login? Security keys belong to the security stage (§6.3, §12)
+    /// and SendTargets to full feature phase (Appendix C). Operational keys are taken in the security stage too: old
+    /// initiators send them there.
+    #[must_use]
+    pub fn is_allowed_in(&self, stage: Stage) -> bool {
+        match self.key {
+            Key::SendTargets => false,
+            Key::AuthMethod | Key::ChapA | Key::ChapI | Key::ChapC | Key::ChapN | Key::ChapR => {
+                stage == Stage::SecurityNegotiation
+            }
+            _ => true,
+        }
+    }
+
+    /// Does a login fail when there is no agreement about the key (§7.12)? Not about those that are obsolete, and
+    /// those that are not an initiator's to send are but rejected.
+    #[must_use]
+    pub fn must_be_agreed(&self) -> bool {
+        let is_settled = self.is_negotiated() || matches!(self.rule, Rule::DeclaredNumber(..));
+        is_settled && !matches!(self.rule, Rule::Obsolete(_)) && self.senders != Senders::Target
     }
 
     /// Must the peer's value be answered?

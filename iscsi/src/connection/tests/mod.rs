@@ -2,9 +2,12 @@
 
 mod commands;
 mod hostile;
+mod keys;
 mod login;
 mod model;
 mod pair;
+mod refusals;
 mod session;
 mod task_management;
+mod transitions;
 mod writes;

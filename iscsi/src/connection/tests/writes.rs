@@ -70,7 +70,8 @@ fn write_as_agreed(pair: &mut Pair, bytes: usize, segment: usize) {
     pair.complete_good(command.task, bytes as u64);
     let pdu = pair.receive().unwrap();
     let response = ScsiResponsePdu::parse(&pdu.bhs);
-    assert_eq!((response.status, response.residual, response.exp_data_sn), (0, Residual::Exact, r2t_count));
+    // §11.4.8: Data-In PDUs are counted, and there were none.
+    assert_eq!((response.status, response.residual, response.exp_data_sn), (0, Residual::Exact, 0));
     assert_eq!(pair.target.buffered_bytes(), 0);
     assert!(pair.receive().is_none());
 }
@@ -257,6 +258,12 @@ fn data_out_that_contradicts_its_r2t_fails_the_command() {
         let r2t = begin_solicited(&mut pair);
         let bhs = pair.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, sn, offset, last);
         pair.send(bhs, &pattern(bytes));
+        assert_eq!(pair.target.buffered_bytes(), 0, "its memory is free at once");
+        if !last {
+            // §7.8: the answer waits for the end of the transfer.
+            assert!(pair.receive().is_none());
+            answer_r2t(&mut pair, &r2t, &pattern(4096), 512);
+        }
         assert_eq!(sense_code(&pair.receive().unwrap()), sense);
         pair.no_event();
         // What still comes of the transfer is dropped.
@@ -290,12 +297,18 @@ fn unsolicited_data_that_was_not_agreed_fails_the_command() {
     let mut command = pair.command(false, true, 4096);
     command.is_final = false;
     pair.send(command.emit(), &[]);
+    assert!(pair.receive().is_none(), "§11.4.2: more is on its way");
+    let bhs = pair.data_out(command.initiator_task_tag, TargetTransferTag::RESERVED, 0, 0, true);
+    pair.send(bhs, &pattern(512));
     assert_eq!(sense_code(&pair.receive().unwrap()), [0x0b, 0x0c, 0x0c]);
     let r2t = begin_solicited(&mut pair);
     let bhs = pair.data_out(r2t.initiator_task_tag, TargetTransferTag::RESERVED, 0, 0, true);
     pair.send(bhs, &pattern(512));
+    assert!(pair.receive().is_none(), "what was solicited is on its way");
+    answer_r2t(&mut pair, &r2t, &pattern(4096), 512);
     assert_eq!(sense_code(&pair.receive().unwrap()), [0x0b, 0x0c, 0x0c]);
     pair.no_event();
+    assert_eq!((pair.target.buffered_bytes(), pair.target.tasks_open()), (0, 0));
 }
 
 #[test]
@@ -332,4 +345,80 @@ fn empty_data_where_data_is_expected() {
     let bhs = pair.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, 0, 0, true);
     pair.send(bhs, &[]);
     assert_eq!(sense_code(&pair.receive().unwrap()), [0x0b, 0x0c, 0x0d]);
+}
+
+/// §7.8, §11.4.2: a write of several sequences fails when the last of those that were asked for has ended, with what
+/// went wrong first.
+#[test]
+fn the_answer_to_a_failed_write_waits_for_all_that_is_outstanding() {
+    let mut pair = Pair::established(&[
+        ("InitialR2T", "Yes"),
+        ("ImmediateData", "No"),
+        ("MaxBurstLength", "1024"),
+        ("MaxOutstandingR2T", "4"),
+    ]);
+    let command = pair.command(false, true, 4096);
+    pair.send(command.emit(), &[]);
+    let r2ts: Vec<_> = (0..4).map(|_| expect_r2t(&mut pair)).collect();
+    let wrong = pair.data_out(command.initiator_task_tag, r2ts[0].target_transfer_tag, 7, 0, true);
+    pair.send(wrong, &pattern(1024));
+    for r2t in &r2ts[1..] {
+        assert!(pair.receive().is_none());
+        pair.no_event();
+        answer_r2t(&mut pair, r2t, &pattern(4096), 512);
+    }
+    assert_eq!(sense_code(&pair.receive().unwrap()), [0x0b, 0x47, 0x05]);
+    assert!(pair.receive().is_none());
+    write_as_agreed(&mut pair, 4096, 512);
+}
+
+/// A failed write that waits can be aborted, and the session ends without it.
+#[test]
+fn a_failed_write_that_waits_keeps_nobody() {
+    let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No")]);
+    let r2t = begin_solicited(&mut pair);
+    let wrong = pair.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, 7, 0, false);
+    pair.send(wrong, &pattern(512));
+    assert_eq!((pair.target.tasks_open(), pair.target.tasks_executing()), (1, 0));
+    pair.target.abort_tasks(crate::TaskScope::All);
+    assert_eq!((pair.target.tasks_open(), pair.target.buffered_bytes()), (0, 0));
+    write_as_agreed(&mut pair, 4096, 512);
+}
+
+/// §11.7.7: a PDU without data is not the end of anything.
+#[test]
+fn data_out_without_data_is_taken() {
+    let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No")]);
+    let r2t = begin_solicited(&mut pair);
+    let (tag, ttt) = (r2t.initiator_task_tag, r2t.target_transfer_tag);
+    for (sn, offset, bytes, last) in [(0, 0, 0, false), (1, 0, 4096, false), (2, 4096, 0, true)] {
+        let bhs = pair.data_out(tag, ttt, sn, offset, last);
+        pair.send(bhs, &pattern(4096)[..bytes]);
+    }
+    assert_eq!(pair.expect_command().data_out.to_bytes(), pattern(4096));
+}
+
+/// §4.2.5.3: solicited data names the unit of its command. It is rejected, and the command goes on.
+#[test]
+fn data_for_another_unit_is_rejected() {
+    let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No")]);
+    let r2t = begin_solicited(&mut pair);
+    let mut other =
+        DataOut::parse(&pair.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, 0, 0, true));
+    other.lun = crate::LogicalUnitNumber::single_level(9);
+    pair.send(other.emit(), &pattern(4096));
+    let reject = Reject::parse(&pair.receive().unwrap().bhs);
+    assert_eq!(reject.reason, RejectReason::InvalidPduField.code());
+    pair.no_event();
+    answer_r2t(&mut pair, &r2t, &pattern(4096), 512);
+    assert_eq!(pair.expect_command().data_out.to_bytes(), pattern(4096));
+}
+
+/// §11.8.5.
+#[test]
+fn no_transfer_tag_is_the_reserved_one() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    for _ in 0..200_000 {
+        assert_ne!(pair.target.next_transfer_tag(u16::MAX), TargetTransferTag::RESERVED);
+    }
 }
