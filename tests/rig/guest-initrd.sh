@@ -22,14 +22,14 @@ root='' kernel=''
 find_kernel "$cache"
 
 modules="virtio_pci virtio_net virtio_rng virtio_blk scsi_mod sd_mod sg iscsi_tcp libiscsi libiscsi_tcp
-  scsi_transport_iscsi crc32c_generic crc32c-intel libcrc32c ext4 dm-mod dm-multipath dm-round-robin"
+  scsi_transport_iscsi crc32c_generic crc32c-intel libcrc32c ext4 dm-mod dm-multipath dm-round-robin dm-service-time"
 # busybox fills in everything else: it is installed first, and these win over its
 # applets of the same name.
 binaries="bash kmod iscsid iscsiadm mke2fs mkfs.ext4 e2fsck tune2fs blkdiscard fstrim lsblk blkid blockdev
   findmnt mount umount flock sha256sum cmp dd timeout stat truncate sg_inq sg_persist sg_unmap sg_write_same
   sg_readcap sg_vpd sg_turs sg_luns sg_modes sg_opcodes sg_rtpg sg_sync sg_get_lba_status
   sg_compare_and_write sg_logs sg_requests sg_start sg_reset sg_verify sg_xcopy sg_copy_results sg_sanitize
-  sg_stpg sg_raw sg_write_x sg_prevent sdparm lsscsi ip ss dmsetup"
+  sg_stpg sg_raw sg_write_x sg_prevent sdparm lsscsi ip ss dmsetup multipath multipathd udevadm"
 
 paths() { local name; for name in "$@"; do type -P "$name" || true; done; }
 # shellcheck disable=SC2046,SC2086  # lists of words
@@ -66,6 +66,13 @@ for library in /lib/*-linux-gnu/libnss_files.so.2 /lib/*-linux-gnu/libgcc_s.so.1
   if [ -e "$library" ]; then copy_file "$library"; fi
 done
 if [ -e /etc/mke2fs.conf ]; then cp /etc/mke2fs.conf "$stage/etc/"; fi
+
+# What multipathd needs: udev tells it of disks and their names, and it opens checkers and priorities by path.
+for file in /lib/systemd/systemd-udevd /lib/udev/scsi_id; do copy_binary "$file"; done
+for file in /lib/multipath/lib{checktur,prioalua,prioconst,priosysfs,foreign-nvme}.so \
+  /lib/udev/rules.d/{55-dm,56-dm-mpath,60-multipath,60-persistent-storage,60-persistent-storage-dm,95-dm-notify}.rules; do
+  if [ -e "$file" ]; then copy_file "$file"; else say "not on this machine: $file"; fi
+done
 
 mkdir -p "$stage/usr/lib/modules/$kernel"
 for module in $modules; do
