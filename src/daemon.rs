@@ -24,6 +24,7 @@ use crate::deploy::Deployer;
 use crate::exports::Directory;
 use crate::portal::{self, PortalConfig, Portals, SeedOf, VolumeExports};
 use crate::service::{self, Notifier, Scrubber, SpaceLevels, StopSignals};
+use crate::settings::Shelf;
 
 /// Longest wait for initiators to log out when asked to. They come back by themselves, and wait meanwhile.
 const LOGOUT_TIME_MAX: Duration = Duration::from_secs(1);
@@ -172,8 +173,10 @@ fn exports(
     let told = service::told_addresses(&config.iscsi.advertise, &listening);
     let prefix = &config.iscsi.name_prefix;
     let catalog = catalog.clone();
+    let settings = Shelf::open(&config.store.path, catalog.clone())
+        .context("cannot read which volumes have settings of their own; nothing is exported without them")?;
     let seeds: Arc<SeedOf> = Arc::new(move |volume| Ok(catalog.read(|tx| os_volumes::seed(tx, volume))?));
-    Ok(VolumeExports::new(store.clone(), directory.clone(), told, prefix, levels, seeds))
+    Ok(VolumeExports::new(store.clone(), directory.clone(), told, prefix, levels, seeds, settings))
 }
 
 /// Where the sockets of plan scripts' jobs are made: beside the control socket, in a directory that only osvold enters.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use config::AddressRange;
 use iscsi::auth::AuthenticationPolicy;
 use iscsi::{
     Admission, AsyncNotice, ConnectionId, IscsiName, Isid, LoginStatus, SessionKey, SessionTable, Tsih,
@@ -43,8 +44,10 @@ impl From<Arc<Lun>> for Luns {
 /// Who may log in to a target, and how they prove who they are.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// Initiators that may log in; empty lets everybody in.
+    /// Initiators that may log in; empty lets every name in.
     pub initiators: Vec<IscsiName>,
+    /// Where they may come from; empty is everywhere.
+    pub addresses: Vec<AddressRange>,
     /// What a login must prove.
     pub authentication: AuthenticationPolicy,
 }
@@ -52,15 +55,50 @@ pub struct Access {
 impl Access {
     /// May this initiator log in from this address? What it may not log in to, it does not discover.
     #[must_use]
-    pub fn permits(&self, initiator: &IscsiName, _from: IpAddr) -> bool {
-        self.initiators.is_empty() || self.initiators.contains(initiator)
+    pub fn permits(&self, initiator: &IscsiName, from: IpAddr) -> bool {
+        let named = self.initiators.is_empty() || self.initiators.contains(initiator);
+        named && (self.addresses.is_empty() || self.addresses.iter().any(|range| range.contains(from)))
+    }
+}
+
+/// Where logins to a target are sent on to (RFC 7143 §11.13.5: "Target moved …").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// The address that the target is reached at.
+    pub to: SocketAddr,
+    /// The initiator is to remember it.
+    pub permanent: bool,
+}
+
+impl Redirect {
+    /// Is a login that came in on this address of ours sent on? One that came to where it would be sent is not: it would
+    /// go round for ever.
+    #[must_use]
+    pub fn concerns(&self, local: SocketAddr) -> bool {
+        (local.ip().to_canonical(), local.port()) != (self.to.ip().to_canonical(), self.to.port())
+    }
+}
+
+/// On which terms a target is exported.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Who may log in.
+    pub access: Access,
+    /// Where logins are sent on to, if they are.
+    pub redirect: Option<Redirect>,
+}
+
+impl From<Access> for Terms {
+    fn from(access: Access) -> Self {
+        Self { access, redirect: None }
     }
 }
 
 /// One exported volume.
 pub struct Target {
     name: IscsiName,
-    access: Access,
+    /// They may change while it is exported.
+    terms: Mutex<Arc<Terms>>,
     open: Box<OpenLuns>,
     luns: OnceCell<Luns>,
     /// Sessions that were ever admitted.
@@ -74,10 +112,14 @@ impl Target {
         &self.name
     }
 
-    /// Who may log in.
+    /// Who may log in, and where.
     #[must_use]
-    pub fn access(&self) -> &Access {
-        &self.access
+    pub fn terms(&self) -> Arc<Terms> {
+        self.terms.lock().clone()
+    }
+
+    fn permits(&self, initiator: &IscsiName, from: IpAddr) -> bool {
+        self.terms.lock().access.permits(initiator, from)
     }
 
     /// The logical units, opened by the first who asks. They stay open while the target is there: reservations and
@@ -179,10 +221,34 @@ impl Directory {
     }
 
     /// Exports a target; one of the same name is replaced for logins to come.
-    pub fn add(&self, name: IscsiName, access: Access, open: Box<OpenLuns>) {
+    pub fn add(&self, name: IscsiName, terms: impl Into<Terms>, open: Box<OpenLuns>) {
+        let terms = Mutex::new(Arc::new(terms.into()));
         let target =
-            Target { name: name.clone(), access, open, luns: OnceCell::new(), logins: AtomicU64::new(0) };
+            Target { name: name.clone(), terms, open, luns: OnceCell::new(), logins: AtomicU64::new(0) };
         self.inner.lock().targets.insert(name, Arc::new(target));
+    }
+
+    /// Changes the terms of a target, for logins to come: who is logged in stays. Gives the new ones, if there is such a
+    /// target.
+    pub fn set_terms(&self, name: &IscsiName, change: impl FnOnce(&mut Terms)) -> Option<Terms> {
+        // Under the directory's lock, so that a login is admitted by the old terms before this returns, or by the new.
+        let inner = self.inner.lock();
+        let target = inner.targets.get(name)?;
+        let mut terms = target.terms.lock();
+        // Always another one: a login that is under way has proved what the old ones asked for.
+        let mut new = Terms::clone(&terms);
+        change(&mut new);
+        *terms = Arc::new(new.clone());
+        Some(new)
+    }
+
+    /// Ends the sessions of a target that are `meant`, and returns when none of them has an effect any more; gives how
+    /// many there were.
+    pub async fn end_sessions(&self, name: &IscsiName, meant: impl Fn(&SessionListing) -> bool) -> usize {
+        let handles = self.inner.lock().handles_of(name, meant);
+        let count = handles.len();
+        end_all(handles, FAREWELL_TIME).await;
+        count
     }
 
     /// Exports a target no more, ends its sessions, and returns when nothing of them has an effect any more and the
@@ -218,7 +284,7 @@ impl Directory {
     #[must_use]
     pub fn visible_to(&self, initiator: &IscsiName, from: IpAddr) -> Vec<IscsiName> {
         let inner = self.inner.lock();
-        let visible = inner.targets.values().filter(|target| target.access.permits(initiator, from));
+        let visible = inner.targets.values().filter(|target| target.permits(initiator, from));
         visible.map(|target| target.name.clone()).collect()
     }
 
@@ -259,19 +325,24 @@ impl Directory {
         self.inner.lock().sessions.len()
     }
 
-    /// Admits a session. `Err` says what to refuse the login with.
+    /// Admits a session that has proved itself as its target's `terms` asked. `Err` says what to refuse the login with.
     pub(crate) fn admit(
         &self,
         key: SessionKey,
         tsih: Tsih,
         handle: SessionHandle,
+        terms: Option<&Arc<Terms>>,
     ) -> Result<Admission<SessionHandle>, LoginStatus> {
         let mut inner = self.inner.lock();
         if let Some(name) = &key.target_name {
             let target = inner.targets.get(name).ok_or(LoginStatus::TargetRemoved)?;
             // It may have been given to another initiator since this one was let in.
-            if !target.access.permits(&key.initiator_name, handle.address.ip()) {
+            if !target.permits(&key.initiator_name, handle.address.ip()) {
                 return Err(LoginStatus::AuthorizationFailure);
+            }
+            // What it proved may not be asked for any more, or may be too little: it may try again.
+            if !terms.is_some_and(|terms| Arc::ptr_eq(terms, &target.terms.lock())) {
+                return Err(LoginStatus::ServiceUnavailable);
             }
             target.logins.fetch_add(1, Ordering::Relaxed);
         }
@@ -312,6 +383,11 @@ impl Inner {
 
     fn handles(&self, name: &IscsiName) -> Vec<SessionHandle> {
         self.of_target(name).map(|(_, handle)| handle.clone()).collect()
+    }
+
+    fn handles_of(&self, name: &IscsiName, meant: impl Fn(&SessionListing) -> bool) -> Vec<SessionHandle> {
+        let sessions = self.of_target(name).filter(|(key, handle)| meant(&listing(key, handle)));
+        sessions.map(|(_, handle)| handle.clone()).collect()
     }
 
     fn listings(&self, name: &IscsiName) -> Vec<SessionListing> {

@@ -12,3 +12,4 @@ pub mod lun;
 pub mod portal;
 pub mod seed;
 pub mod service;
+pub mod settings;

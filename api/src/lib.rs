@@ -14,6 +14,7 @@ mod deployment_plan;
 mod doctor;
 mod enclosure_group;
 mod event;
+mod export;
 mod filter;
 mod format;
 mod hardware;
@@ -63,6 +64,7 @@ pub use enclosure_group::{
     DeploymentMode, DeploymentModeSettings, EnclosureGroup, EnclosureGroupSpec, GroupDeploymentSettings,
 };
 pub use event::{Event, EventKind};
+pub use export::{ChapCredential, ChapUser, ExportChange, ExportSettings, Redirect};
 pub use format::{BadFormat, ImageFormat};
 pub use hardware::{
     AvailableTarget, AvailableTargets, PowerState, PowerStateChange, ServerHardware, ServerHardwareSpec,

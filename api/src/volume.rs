@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Health, Name, SpaceLevel};
+use crate::{ExportChange, ExportSettings, Health, Name, SpaceLevel};
 
 /// An OS volume (`/rest/os-volumes/{id}`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -86,6 +86,9 @@ pub struct OsVolume {
     /// Path of a cluster of appliances: there is none here.
     #[serde(default)]
     pub deployment_cluster_uri: Option<String>,
+    /// What it is exported with; absent where that cannot be read.
+    #[serde(flatten)]
+    pub export: Option<ExportSettings>,
 }
 
 /// Who an OS volume is for.
@@ -192,6 +195,9 @@ pub struct NewOsVolume {
     /// Size in bytes; absent means the golden image's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<SizeSpec>,
+    /// What it is exported with.
+    #[serde(flatten)]
+    pub export: ExportChange,
 }
 
 /// What `PATCH /rest/os-volumes/{id}` takes (RFC 7396): what is not named stays as it is.
@@ -209,6 +215,9 @@ pub struct OsVolumeChange {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     #[schemars(with = "Option<SizeSpec>")]
     pub reserve_bytes: Option<Option<SizeSpec>>,
+    /// What it is exported with.
+    #[serde(flatten)]
+    pub export: ExportChange,
 }
 
 /// A field that is there, be it `null`.

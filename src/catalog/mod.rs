@@ -238,6 +238,24 @@ impl Catalog {
         Ok(value)
     }
 
+    /// Seals a text that is kept elsewhere in the store, with the catalog's key. Not while the catalog is damaged: then
+    /// the key may be none that lasts.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], or when the system has no randomness.
+    pub fn seal(&self, place: &str, text: &str) -> Result<String> {
+        if let Some(first) = self.damage.lock().first() {
+            return Err(Error::Damaged(first.clone()));
+        }
+        self.sealer.seal(place, text)
+    }
+
+    /// Opens what [`Catalog::seal`] has sealed; `None` when the key or the place is another one.
+    #[must_use]
+    pub fn unseal(&self, place: &str, sealed: &str) -> Option<String> {
+        self.sealer.open(place, sealed)
+    }
+
     /// Hears of every change from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Change> {

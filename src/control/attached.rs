@@ -15,9 +15,10 @@ use cow::{VolumeId, VolumeInfo};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::exports::{Exports, Withdrawal};
+use super::exports::{EndSessions, Exports, Withdrawal};
 use crate::door::{Door, Verdict};
 use crate::exports::Access;
+use crate::settings::Shelf;
 
 /// Attachments at a time.
 const ATTACHMENTS_MAX: usize = 64;
@@ -121,7 +122,7 @@ impl Attached {
     }
 
     /// Those that hold a volume.
-    fn holding(&self, volume: VolumeId) -> Vec<About> {
+    pub(super) fn holding(&self, volume: VolumeId) -> Vec<About> {
         let seen = self.seen(Some(volume)).into_iter().map(|(about, ..)| about);
         seen.filter(|about| !about.snapshot).collect()
     }
@@ -182,6 +183,22 @@ impl Exports for WithAttachments {
 
     fn logins(&self, volume: VolumeId) -> u64 {
         self.exports.logins(volume)
+    }
+
+    fn settings(&self) -> &Arc<Shelf> {
+        self.exports.settings()
+    }
+
+    fn settings_changed(
+        &self,
+        volume: &VolumeInfo,
+        end_sessions: EndSessions,
+    ) -> Pin<Box<dyn Future<Output = usize> + Send + '_>> {
+        self.exports.settings_changed(volume, end_sessions)
+    }
+
+    fn publish(&self, volume: &VolumeInfo) {
+        self.exports.publish(volume);
     }
 
     fn publish_to(&self, volume: &VolumeInfo, access: Access) {

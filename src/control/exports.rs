@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use api::SessionSummary;
 use cow::{VolumeId, VolumeInfo};
 
-use crate::catalog::os_volumes;
 use crate::exports::Access;
+use crate::settings::Shelf;
 
 /// The targets under which volumes are exported.
 pub trait Exports: Send + Sync + 'static {
@@ -37,18 +38,22 @@ pub trait Exports: Send + Sync + 'static {
     /// How often somebody has logged in to a volume since the daemon started.
     fn logins(&self, volume: VolumeId) -> u64;
 
-    /// Makes a volume known to everybody: from now on initiators can log in to it.
-    /// A profile's volume is never known to everybody: the lifecycle alone exports it.
-    fn publish(&self, volume: &VolumeInfo) {
-        match os_volumes::number_of(&volume.name) {
-            None => self.publish_to(volume, Access::default()),
-            Some(_) => {
-                tracing::error!(volume = volume.name, "a profile's volume is not exported to everybody")
-            }
-        }
-    }
+    /// What everything is exported with.
+    fn settings(&self) -> &Arc<Shelf>;
 
-    /// Makes a volume known to some.
+    /// The settings of a volume have changed: they count for logins to come, and sessions are ended as asked for. Gives
+    /// how many were.
+    fn settings_changed(
+        &self,
+        volume: &VolumeInfo,
+        end_sessions: EndSessions,
+    ) -> Pin<Box<dyn Future<Output = usize> + Send + '_>>;
+
+    /// Makes a volume known to whom its settings let in: from now on they can log in to it. A profile's volume is never
+    /// made known so: the lifecycle alone exports it.
+    fn publish(&self, volume: &VolumeInfo);
+
+    /// Makes a profile's volume known to some; the rest is as its settings say.
     fn publish_to(&self, volume: &VolumeInfo, access: Access);
 
     /// Takes a volume away before it is removed: nobody can log in any more and nothing holds it open. Without
@@ -58,6 +63,17 @@ pub trait Exports: Send + Sync + 'static {
         volume: VolumeId,
         force: bool,
     ) -> Pin<Box<dyn Future<Output = Withdrawal> + Send + '_>>;
+}
+
+/// Which sessions a change of settings ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndSessions {
+    /// None.
+    None,
+    /// Those of initiators that may not log in any more.
+    NotPermitted,
+    /// All: whoever may comes back by itself.
+    All,
 }
 
 /// What became of a withdrawal.

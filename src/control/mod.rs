@@ -27,6 +27,7 @@ mod doctor;
 mod enclosure_groups;
 mod endpoint;
 mod events;
+mod export_settings;
 mod exports;
 mod hardware;
 mod hardware_types;
@@ -66,7 +67,7 @@ mod volume_log;
 mod volumes;
 
 pub use boot::boot_router;
-pub use exports::{Exports, Withdrawal};
+pub use exports::{EndSessions, Exports, Withdrawal};
 pub use listener::HttpListener;
 pub use openapi::openapi;
 pub(crate) use resources::check_sum;

@@ -7,6 +7,7 @@ use cow::{ImageId, ImageInfo, Level, VolumeInfo};
 use super::exports::Exports;
 use super::state::Control;
 use crate::catalog::{Envelope, Kind, golden_images};
+use crate::settings;
 
 /// LUN of every OS volume.
 const LUN: u64 = 0;
@@ -84,6 +85,7 @@ pub(super) fn volume(info: VolumeInfo, sessions: Vec<SessionSummary>, control: &
     let portals = portals(exports);
     let iscsi_name = exports.target_name(info.id, &info.name);
     let (status, status_reason, space_level) = volume_health(&info, control);
+    let export = exports.settings().get(info.id).ok().map(|settings| settings::shown(&settings));
     OsVolume {
         kind: OsVolume::KIND.to_owned(),
         category: OsVolume::CATEGORY.to_owned(),
@@ -118,6 +120,7 @@ pub(super) fn volume(info: VolumeInfo, sessions: Vec<SessionSummary>, control: &
         dependent_artifacts: Vec::new(),
         stateless_server_uri: None,
         deployment_cluster_uri: None,
+        export,
     }
 }
 
@@ -127,6 +130,9 @@ pub(super) fn volume_health(info: &VolumeInfo, control: &Control) -> (Health, Op
     let (status, reason) = health(info.health.clone());
     if status != Health::OK {
         return (status, reason, space_level(level));
+    }
+    if let Some(fault) = control.export_fault(info) {
+        return (Health::Critical, Some(fault), space_level(level));
     }
     let quota = match (level, info.quota_bytes) {
         (Level::Normal, _) | (_, None) => None,

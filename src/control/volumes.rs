@@ -19,6 +19,7 @@ use crate::catalog::os_volumes;
 use super::answer::{Answer, json, parse};
 use super::claims::{self, Claim, Owner};
 use super::endpoint::{Access, Endpoint, delete, get, patch, post};
+use super::export_settings::{self, Initial};
 use super::exports::Withdrawal;
 use super::known::KnownImage;
 use super::state::Control;
@@ -39,9 +40,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         patch(
             "/rest/os-volumes/{id}",
             EditProfiles,
-            "Changes size, quota or reserve of an OS volume",
+            "Changes size, quota or reserve of an OS volume, or what it is exported with",
             change,
         )
+        .query("endSessions", "True: ends sessions that could not log in so any more")
         .takes::<OsVolumeChange>()
         .answers::<OsVolume>(),
         delete("/rest/os-volumes/{id}", EditProfiles, "Removes an OS volume", remove)
@@ -187,10 +189,12 @@ enum Source {
 }
 
 impl Source {
-    fn create(self, store: &cow::Store, name: String) -> cow::Result<VolumeInfo> {
+    fn create(self, store: &cow::Store, id: VolumeId, name: String) -> cow::Result<VolumeInfo> {
         match self {
-            Self::Image { image, size_bytes } => store.create_volume(NewVolume { name, image, size_bytes }),
-            Self::Snapshot(snapshot) => store.clone_snapshot(snapshot, &name),
+            Self::Image { image, size_bytes } => {
+                store.create_volume_as(id, NewVolume { name, image, size_bytes })
+            }
+            Self::Snapshot(snapshot) => store.clone_snapshot_as(id, snapshot, &name),
         }
     }
 }
@@ -221,19 +225,18 @@ pub(super) async fn create(
         let message = format!("{name:?} is a name of a profile's volume; choose one of another form");
         return Err(Refusal::new(Code::InvalidValue, message).source("name").into());
     }
+    let settings = Initial::of(&new.export)?;
     let source = control.source(&new).await?;
     if !control.names.take(name) {
         return Err(exists(name).into());
     }
     let wanted = name.to_owned();
-    let created = control.blocking(move |store| source.create(store, wanted)).await;
-    let info = match created {
+    let shelf = control.exports.settings().clone();
+    let create =
+        move |store: &cow::Store| settings.create(store, &shelf, |id| source.create(store, id, wanted));
+    let info = match control.blocking(create).await {
         Ok(Ok(info)) => info,
-        Ok(Err(error)) => {
-            control.names.release(name);
-            return Err(refusals::of_store(&error).into());
-        }
-        Err(refusal) => {
+        Ok(Err(refusal)) | Err(refusal) => {
             control.names.release(name);
             return Err(refusal.into());
         }
@@ -272,11 +275,14 @@ fn check_size(size_bytes: Option<u64>, image: Option<&KnownImage>) -> Result<(),
 pub(super) async fn change(
     State(control): State<Arc<Control>>,
     Path(id): Path<String>,
+    query: Result<Query<ChangeQuery>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
+    let end_sessions = is_true(&query?.0.end_sessions);
     let change: OsVolumeChange = parse(body)?;
     let info = control.find_volume(&id).await?;
     check_change(&info, &change)?;
+    control.check_export(&info, &change.export).await?;
     let (volume, size) = (info.id, change.size);
     let (quota, reserve) = (change.quota_bytes, change.reserve_bytes);
     let quota_before = info.quota_bytes;
@@ -307,6 +313,7 @@ pub(super) async fn change(
     // Also when only a part was done.
     control.exports.changed(volume);
     done.map_err(|error| refusals::of_store(&error))?;
+    control.change_export(&info, change.export, end_sessions).await?;
     if let Some(size) = size {
         tracing::info!(volume = info.name, from = info.size_bytes, to = size.0, "volume grown");
     }
@@ -353,8 +360,20 @@ pub(super) struct ForceQuery {
 
 impl ForceQuery {
     pub(super) fn is_set(&self) -> bool {
-        self.force.eq_ignore_ascii_case("true")
+        is_true(&self.force)
     }
+}
+
+/// The query of a change.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ChangeQuery {
+    #[serde(default)]
+    end_sessions: String,
+}
+
+fn is_true(text: &str) -> bool {
+    text.eq_ignore_ascii_case("true")
 }
 
 pub(super) async fn remove(
@@ -379,6 +398,9 @@ pub(super) async fn remove(
         }
         return Err(refusals::of_store(&error).into());
     }
+    // After the volume: what a crash in between leaves belongs to nothing.
+    let shelf = control.exports.settings().clone();
+    control.blocking(move |_| export_settings::forget(&shelf, info.id)).await?;
     control.names.release(&info.name);
     tracing::info!(volume = info.name, id = %info.id, force, "volume removed");
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -31,7 +31,7 @@ impl Export {
             Error::invalid("iscsiInitiatorName", format!("{:?} is no iSCSI name: {error}", self.initiator))
         })?;
         let authentication = self.chap.as_ref().map_or(AuthenticationPolicy::None, policy);
-        Ok(Access { initiators: vec![name], authentication })
+        Ok(Access { initiators: vec![name], authentication, ..Access::default() })
     }
 }
 

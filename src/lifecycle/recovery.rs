@@ -9,7 +9,6 @@ use super::{access, failpoint};
 use crate::catalog::os_volumes::{self, OsVolume};
 use crate::catalog::tasks::{TaskRecord, TaskState};
 use crate::catalog::{self, holds, profiles, tasks};
-use crate::exports::Access;
 use std::collections::HashSet;
 
 use api::{Code, Refusal};
@@ -180,11 +179,11 @@ impl Lifecycle {
         }
     }
 
-    /// Exports direct volumes to everybody, those of assigned profiles to their servers, and nothing else.
+    /// Exports direct volumes as their settings say, those of assigned profiles to their servers, and nothing else.
     fn export_all(&self) {
         let there: HashMap<_, _> = self.store.volumes().into_iter().map(|info| (info.id, info)).collect();
         for info in there.values().filter(|info| os_volumes::number_of(&info.name).is_none()) {
-            self.exports.publish_to(info, Access::default());
+            self.exports.publish(info);
         }
         match self.catalog.read(access::all) {
             Ok(exports) => exports.into_iter().for_each(|export| self.export(export, &there)),

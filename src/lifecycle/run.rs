@@ -226,8 +226,14 @@ impl Lifecycle {
             }
         }
         match self.store.remove_volume(id) {
-            Err(error) if error.kind() == cow::Kind::NotFound => Ok(()),
-            result => result,
+            Err(error) if error.kind() != cow::Kind::NotFound => Err(error),
+            _ => {
+                // After the volume: what is left of it by a crash in between is exported to nobody.
+                if let Err(error) = self.exports.settings().remove(id) {
+                    tracing::warn!(volume = %id, %error, "the settings of a volume that is gone are left");
+                }
+                Ok(())
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 //! What a connection asks, answered: logins from the directory, commands by the logical unit.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use iscsi::auth::AuthenticationPolicy;
 use iscsi::{
     CloseReason, Command, Event, IscsiName, LoginAuthorization, LoginRequested, LoginStatus, ScsiResponse,
     SendTargetsRequested, SendTargetsScope, SessionRequested, SessionType, TaskManagement,
@@ -14,7 +16,7 @@ use super::driver::Driver;
 use super::limits::{ROUND_BYTES_MAX, ROUND_EVENTS_MAX, SLOW_ROUND, SLOW_TIME};
 use super::mailbox::Letter;
 use super::session::{self, Unit, Units};
-use crate::exports::{Access, SessionHandle};
+use crate::exports::{Access, Redirect, SessionHandle, Terms};
 use crate::lun::Execution;
 
 impl Driver {
@@ -88,10 +90,31 @@ impl Driver {
     // ---- login ----------------------------------------------------------------------------------------------
 
     fn answer_login(&mut self, request: &LoginRequested) {
-        match self.authorize(request) {
-            Ok(authorization) => self.connection.authorize_login(authorization),
+        let terms = match self.terms_of(request) {
+            Ok(terms) => terms,
+            Err(status) => return self.refuse(status, &request.initiator_name),
+        };
+        if !terms.access.permits(&request.initiator_name, self.peer.ip()) {
+            return self.refuse(LoginStatus::AuthorizationFailure, &request.initiator_name);
+        }
+        if let Some(redirect) = terms.redirect.filter(|redirect| redirect.concerns(self.local)) {
+            return self.redirect(redirect, request);
+        }
+        match self.authorization(&terms.access) {
+            Ok(authorization) => {
+                self.terms = Some(terms);
+                self.connection.authorize_login(authorization);
+            }
             Err(status) => self.refuse(status, &request.initiator_name),
         }
+    }
+
+    fn redirect(&mut self, redirect: Redirect, request: &LoginRequested) {
+        let Redirect { to, permanent } = redirect;
+        let (peer, initiator) = (self.peer, &request.initiator_name);
+        let target = request.target_name.as_ref().map_or("", IscsiName::as_str);
+        tracing::info!(%peer, %initiator, target, %to, permanent, "login redirected");
+        self.connection.redirect_login(&discovery::target_address(to), permanent);
     }
 
     fn refuse(&mut self, status: LoginStatus, initiator: &IscsiName) {
@@ -99,32 +122,24 @@ impl Driver {
         self.connection.refuse_login(status);
     }
 
-    fn authorize(&self, request: &LoginRequested) -> Result<LoginAuthorization, LoginStatus> {
+    fn terms_of(&self, request: &LoginRequested) -> Result<Arc<Terms>, LoginStatus> {
         match (&request.target_name, request.session_type) {
             (Some(name), SessionType::Normal) => {
-                let target = self.shared.directory.find(name).ok_or(LoginStatus::NotFound)?;
-                self.authorize_by(target.access(), &request.initiator_name)
+                Ok(self.shared.directory.find(name).ok_or(LoginStatus::NotFound)?.terms())
             }
-            (_, SessionType::Discovery) => {
-                self.authorize_by(&self.shared.config.discovery, &request.initiator_name)
-            }
+            (_, SessionType::Discovery) => Ok(self.shared.discovery.clone()),
             (None, SessionType::Normal) => Err(LoginStatus::MissingParameter),
         }
     }
 
-    fn authorize_by(
-        &self,
-        access: &Access,
-        initiator: &IscsiName,
-    ) -> Result<LoginAuthorization, LoginStatus> {
-        if !access.permits(initiator, self.peer.ip()) {
-            return Err(LoginStatus::AuthorizationFailure);
+    fn authorization(&self, access: &Access) -> Result<LoginAuthorization, LoginStatus> {
+        let (chap_identifier, chap_challenge) = fresh_challenge().ok_or(LoginStatus::TargetError)?;
+        let mut authentication = access.authentication.clone();
+        if let AuthenticationPolicy::Chap(policy) = &mut authentication
+            && policy.algorithms.is_empty()
+        {
+            policy.algorithms.clone_from(&self.shared.config.chap_algorithms);
         }
-        // Identifier and challenge from the system's generator, fresh for every login (COMPAT L7).
-        let mut random = [0; 33];
-        getrandom::fill(&mut random).map_err(|_| LoginStatus::TargetError)?;
-        let [chap_identifier, chap_challenge @ ..] = random;
-        let authentication = access.authentication.clone();
         let portal_group_tag = PORTAL_GROUP;
         Ok(LoginAuthorization {
             authentication,
@@ -147,12 +162,13 @@ impl Driver {
         self.begins_session = true;
         let directory = self.shared.directory.clone();
         let mailbox = self.mailbox.clone();
+        let terms = self.terms.take();
         if request.session_type == SessionType::Normal {
             let target = request.target_name.as_ref().map_or("", IscsiName::as_str);
             tracing::info!(peer = %self.peer, initiator = %request.initiator_name, isid = %request.isid, target, "login");
         }
         tokio::spawn(async move {
-            let result = session::begin(directory, request, handle, alive).await;
+            let result = session::begin(directory, request, handle, terms, alive).await;
             // A connection that is gone drops the session with the letter.
             let _ = mailbox.send(Letter::SessionReady(result));
         });
@@ -290,6 +306,14 @@ impl Driver {
     }
 }
 
+/// Identifier and challenge from the system's generator, fresh for every login (COMPAT L7); none when it has none to give.
+fn fresh_challenge() -> Option<(u8, [u8; 32])> {
+    let mut random = [0; 33];
+    getrandom::fill(&mut random).ok()?;
+    let [identifier, challenge @ ..] = random;
+    Some((identifier, challenge))
+}
+
 /// How far a task management function reaches beyond the tasks of its own connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reach {
@@ -329,5 +353,20 @@ fn into_response(response: scsi::Response) -> ScsiResponse {
         sense: response.sense,
         data_in: response.data_in.into(),
         transfer_bytes: response.transfer_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::fresh_challenge;
+
+    /// COMPAT L7. Algorithms take the first 16, 20 or 32 bytes.
+    #[test]
+    fn no_challenge_comes_twice_in_a_hundred_thousand_logins() {
+        let begins: HashSet<[u8; 16]> =
+            (0..100_000).map(|_| fresh_challenge().unwrap().1.first_chunk().copied().unwrap()).collect();
+        assert_eq!(begins.len(), 100_000);
     }
 }

@@ -11,8 +11,7 @@ pub(super) const PORTAL_GROUP: PortalGroupTag = PortalGroupTag(1);
 
 /// The answer to SendTargets for targets that are visible to who asks.
 pub(super) fn records(names: Vec<IscsiName>, addresses: &[SocketAddr]) -> Vec<TargetRecord> {
-    let addresses: Vec<String> =
-        addresses.iter().map(|address| format!("{},{}", text(*address), PORTAL_GROUP.0)).collect();
+    let addresses: Vec<String> = addresses.iter().map(|address| target_address(*address)).collect();
     names.into_iter().map(|name| TargetRecord { name, addresses: addresses.clone() }).collect()
 }
 
@@ -43,6 +42,11 @@ pub(super) fn addresses(
 fn is_reachable_from(address: SocketAddr, local: SocketAddr) -> bool {
     let same_scope = address.ip().is_loopback() == local.ip().is_loopback();
     same_scope && (!is_link_local(address.ip()) || address.ip() == local.ip())
+}
+
+/// An address as TargetAddress tells it: `a.b.c.d:port,tag`, IPv6 in brackets (RFC 7143 §13.8).
+pub(super) fn target_address(address: SocketAddr) -> String {
+    format!("{},{}", text(address), PORTAL_GROUP.0)
 }
 
 /// Without a zone: it names an interface of this host.

@@ -26,6 +26,7 @@ use super::limits::{
 };
 use super::mailbox::{Letter, Mailbox};
 use super::session::Session;
+use crate::exports::Terms;
 
 /// Waits until the gatekeeper wants a connection in login to make room.
 async fn told_to_leave(half_open: Option<Arc<HalfOpen>>) {
@@ -49,6 +50,8 @@ pub(super) struct Driver {
     pub(super) session: Option<Box<Session>>,
     /// A session is being made ready; its letter is to come.
     pub(super) begins_session: bool,
+    /// The terms that the login was let in on.
+    pub(super) terms: Option<Arc<Terms>>,
     /// Others that wait for aborted tasks to end.
     pub(super) waiting: Vec<(TaskScope, oneshot::Sender<()>)>,
     pub(super) slow_until: Option<Instant>,
@@ -87,6 +90,7 @@ impl Driver {
             letters,
             session: None,
             begins_session: false,
+            terms: None,
             waiting: Vec::new(),
             slow_until: None,
             stopped,

@@ -22,16 +22,18 @@ mod socket;
 mod tests;
 mod volumes;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::AddressRange;
 use iscsi::ConnectionConfig;
+use iscsi::auth::ChapAlgorithm;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::exports::{self, Access, Directory};
+use crate::exports::{self, Access, Directory, Terms};
 use crate::lun::BufferPool;
 use budget::Budget;
 use driver::Driver;
@@ -50,11 +52,24 @@ pub struct PortalConfig {
     pub advertise: Vec<SocketAddr>,
     /// Who may discover targets.
     pub discovery: Access,
+    /// Where connections may come from; empty is everywhere.
+    pub allowed_addresses: Vec<AddressRange>,
+    /// Algorithms of CHAP that are allowed; empty is all.
+    pub chap_algorithms: Vec<ChapAlgorithm>,
+}
+
+impl PortalConfig {
+    fn accepts(&self, from: IpAddr) -> bool {
+        let ranges = &self.allowed_addresses;
+        ranges.is_empty() || ranges.iter().any(|range| range.contains(from))
+    }
 }
 
 /// What all connections share.
 pub(crate) struct Shared {
     config: PortalConfig,
+    /// The terms of discovery sessions.
+    discovery: Arc<Terms>,
     connection_config: Arc<ConnectionConfig>,
     directory: Arc<Directory>,
     pool: BufferPool,
@@ -85,7 +100,9 @@ impl Portals {
         let gatekeeper = Arc::default();
         let pool = BufferPool::new(limits::IDLE_READ_BYTES_MAX);
         let budget = Budget::default();
-        let shared = Shared { config, connection_config, directory, pool, listening, gatekeeper, budget };
+        let discovery = Arc::new(Terms::from(config.discovery.clone()));
+        let shared =
+            Shared { config, discovery, connection_config, directory, pool, listening, gatekeeper, budget };
         let shared = Arc::new(shared);
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
@@ -133,6 +150,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
 
 /// Gives a connection its task, if there is room.
 fn welcome(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, stopped: &watch::Receiver<bool>) {
+    if !shared.config.accepts(peer.ip()) {
+        tracing::debug!(%peer, "refused: not an address that may connect");
+        return;
+    }
     let Some(admission) = shared.gatekeeper.admit(peer.ip()) else {
         tracing::debug!(%peer, "refused: too many connections");
         return;

@@ -6,7 +6,7 @@ use iscsi::{LoginStatus, SessionKey, SessionRequested, Tsih};
 use scsi::{InitiatorPort, NexusId};
 use tokio::sync::watch;
 
-use crate::exports::{Directory, SessionHandle, Target};
+use crate::exports::{Directory, SessionHandle, Target, Terms};
 use crate::lun::Lun;
 
 /// RELATIVE TARGET PORT IDENTIFIER of our only portal group.
@@ -79,10 +79,11 @@ pub(super) async fn begin(
     directory: Arc<Directory>,
     request: SessionRequested,
     handle: SessionHandle,
+    terms: Option<Arc<Terms>>,
     ended: watch::Sender<()>,
 ) -> Result<Box<Session>, LoginStatus> {
     let peer = handle.address;
-    let admission = directory.admit(SessionKey::of(&request), request.tsih, handle)?;
+    let admission = directory.admit(SessionKey::of(&request), request.tsih, handle, terms.as_ref())?;
     let mut session = Box::new(Session { tsih: admission.tsih, units: None, directory, _ended: ended });
     if let Some((_, old)) = admission.replaced {
         tracing::info!(initiator = %request.initiator_name, from = %old.address, by = %peer, "session reinstated");

@@ -14,11 +14,13 @@ use iscsi::IscsiName;
 use parking_lot::Mutex;
 use scsi::{Attention, UnitConfig};
 
-use crate::control::{Exports, Withdrawal};
-use crate::exports::{Access, Directory, InUse, Luns, SessionListing};
+use crate::catalog::os_volumes;
+use crate::control::{EndSessions, Exports, Withdrawal};
+use crate::exports::{Access, Directory, InUse, Luns, SessionListing, Terms};
 use crate::lun::{BlockStore, Lun, LunConfig, ReadOnlyMemory, Room, RoomOf};
 use crate::seed::{self, Seed};
 use crate::service::{Listeners, SpaceLevels, data_bytes_left};
+use crate::settings::Shelf;
 
 /// Numbers of a target's logical units: the volume, and its seed if it has one.
 const VOLUME_LUN: u16 = 0;
@@ -45,6 +47,9 @@ pub struct VolumeExports {
     damaged: Arc<Mutex<HashMap<VolumeId, PathBuf>>>,
     levels: Arc<SpaceLevels>,
     seeds: Arc<SeedOf>,
+    settings: Arc<Shelf>,
+    /// Held from reading settings to having them count, so that older ones never replace newer ones.
+    applying: Mutex<()>,
 }
 
 /// Tells the seed that a volume was deployed with.
@@ -60,6 +65,7 @@ impl VolumeExports {
         prefix: &str,
         levels: Arc<SpaceLevels>,
         seeds: Arc<SeedOf>,
+        settings: Arc<Shelf>,
     ) -> Arc<Self> {
         let reservations = store.path().join(RESERVATIONS);
         let exports = Self {
@@ -73,6 +79,8 @@ impl VolumeExports {
             reservations,
             levels,
             seeds,
+            settings,
+            applying: Mutex::default(),
         };
         Arc::new(exports)
     }
@@ -86,11 +94,40 @@ impl VolumeExports {
         self.published.lock().get(&volume).cloned()
     }
 
+    fn told_publish(&self, volume: &VolumeInfo, access: Option<Access>) {
+        if let Err(error) = self.try_publish(volume, access) {
+            tracing::error!(volume = volume.name, error = format!("{error:#}"), "the volume is not exported");
+        }
+    }
+
+    /// Makes the settings of an exported volume count for logins to come.
+    fn apply(&self, volume: VolumeId, name: &IscsiName, is_direct: bool) -> Option<Terms> {
+        let _applying = self.applying.lock();
+        let settings = self.settings.get(volume).ok()?;
+        let access = match is_direct {
+            // A profile says itself who may log in.
+            true => Some(settings.access().ok()?),
+            false => None,
+        };
+        self.directory.set_terms(name, |terms| {
+            terms.redirect = settings.redirect;
+            if let Some(access) = access {
+                terms.access = access;
+            }
+        })
+    }
+
     fn reservations_of(&self, volume: VolumeId) -> PathBuf {
         self.reservations.join(volume.to_string())
     }
 
-    fn try_publish(&self, info: &VolumeInfo, access: Access) -> anyhow::Result<()> {
+    /// Exports a volume; whose it is says who may log in, if it is a profile's. With settings that cannot be read it is
+    /// exported to nobody.
+    fn try_publish(&self, info: &VolumeInfo, access: Option<Access>) -> anyhow::Result<()> {
+        let _applying = self.applying.lock();
+        let settings = self.settings.get(info.id)?;
+        let access = access.map_or_else(|| settings.access(), Ok)?;
+        let terms = Terms { access, redirect: settings.redirect };
         let name = self.iscsi_name(info.id, &info.name)?;
         let (store, id) = (self.store.clone(), info.id);
         let target_name = name.to_string();
@@ -103,7 +140,12 @@ impl VolumeExports {
             let volume = store.open_volume(id).context("cannot open the volume")?;
             let seed = seed_of(&*seeds, id, &target_name);
             let numbers = seed.as_ref().map_or_else(|| vec![VOLUME_LUN], |_| LUNS.to_vec());
-            let unit = UnitConfig { numbers, ..UnitConfig::volume(id.0, &target_name, volume.size_bytes()) };
+            let unit = UnitConfig {
+                numbers,
+                block_size: settings.logical_block_bytes.into(),
+                write_cache: settings.write_cache,
+                ..UnitConfig::volume(id.0, &target_name, volume.size_bytes())
+            };
             let room = room_of(volume.clone(), levels.clone());
             let config = LunConfig { unit, reservations: Some(reservations.clone()), room: Some(room) };
             let volume = Lun::open(config, volume).context("cannot make a disk of the volume")?;
@@ -112,7 +154,7 @@ impl VolumeExports {
             }
             Ok(Luns { volume, seed })
         };
-        self.directory.add(name.clone(), access, Box::new(open));
+        self.directory.add(name.clone(), terms, Box::new(open));
         self.published.lock().insert(id, name);
         Ok(())
     }
@@ -250,10 +292,44 @@ impl Exports for VolumeExports {
             + self.name_of(volume).map_or(0, |name| self.directory.logins(&name))
     }
 
-    fn publish_to(&self, volume: &VolumeInfo, access: Access) {
-        if let Err(error) = self.try_publish(volume, access) {
-            tracing::error!(volume = volume.name, error = format!("{error:#}"), "the volume is not exported");
+    fn settings(&self) -> &Arc<Shelf> {
+        &self.settings
+    }
+
+    fn settings_changed(
+        &self,
+        volume: &VolumeInfo,
+        end_sessions: EndSessions,
+    ) -> Pin<Box<dyn Future<Output = usize> + Send + '_>> {
+        let is_direct = os_volumes::number_of(&volume.name).is_none();
+        let id = volume.id;
+        Box::pin(async move {
+            let Some(name) = self.name_of(id) else { return 0 };
+            let Some(terms) = self.apply(id, &name, is_direct) else { return 0 };
+            match end_sessions {
+                EndSessions::None => 0,
+                EndSessions::All => self.directory.end_sessions(&name, |_| true).await,
+                EndSessions::NotPermitted => {
+                    let meant = |session: &SessionListing| {
+                        !terms.access.permits(&session.initiator, session.address.ip())
+                    };
+                    self.directory.end_sessions(&name, meant).await
+                }
+            }
+        })
+    }
+
+    fn publish(&self, volume: &VolumeInfo) {
+        match os_volumes::number_of(&volume.name) {
+            None => self.told_publish(volume, None),
+            Some(_) => {
+                tracing::error!(volume = volume.name, "a profile's volume is not exported to everybody")
+            }
         }
+    }
+
+    fn publish_to(&self, volume: &VolumeInfo, access: Access) {
+        self.told_publish(volume, Some(access));
     }
 
     fn withdraw(

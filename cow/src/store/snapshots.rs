@@ -141,6 +141,16 @@ impl Store {
 
     /// Creates a volume that begins as a snapshot was. Durable when it returns.
     pub fn clone_snapshot(&self, id: SnapshotId, name: &str) -> Result<super::VolumeInfo> {
+        self.clone_snapshot_as(self.new_volume_id()?, id, name)
+    }
+
+    /// The same, with an identifier of [`Store::new_volume_id`].
+    pub fn clone_snapshot_as(
+        &self,
+        volume: VolumeId,
+        id: SnapshotId,
+        name: &str,
+    ) -> Result<super::VolumeInfo> {
         check_name(name)?;
         let snapshot = {
             let mut catalogue = self.catalogue.lock();
@@ -149,14 +159,14 @@ impl Store {
             catalogue.take_volume_name(name)?;
             snapshot
         };
-        let placed = self.place_clone(name, snapshot);
+        let placed = self.place_clone(volume, name, snapshot);
         if placed.is_err() {
             self.catalogue.lock().release_volume_name(name);
         }
         self.volume_info(placed?)
     }
 
-    fn place_clone(&self, name: &str, snapshot: VolumeManifest) -> Result<VolumeId> {
+    fn place_clone(&self, id: VolumeId, name: &str, snapshot: VolumeManifest) -> Result<VolumeId> {
         let mut layers = snapshot.layers;
         if layers.len() >= LAYERS_MAX {
             return Err(Error::new(Kind::Invalid, format!("the snapshot has {LAYERS_MAX} layers already")));
@@ -164,7 +174,8 @@ impl Store {
         layers.push(LayerId(self.context.random_id()?));
         let created_unix_ms = self.context.disk.unix_ms();
         let name = name.to_owned();
-        self.place_volume(VolumeManifest { name, created_unix_ms, layers, parent: None, ..snapshot })
+        let manifest = VolumeManifest { name, created_unix_ms, layers, parent: None, ..snapshot };
+        self.place_volume(id, manifest)
     }
 
     /// Merges layers of a volume that no snapshot and no other volume needs any more, in use or not; gives how many

@@ -110,10 +110,20 @@ impl Store {
 
     /// Creates a volume; the time it takes does not depend on its size. Durable when it returns.
     pub fn create_volume(&self, new: NewVolume) -> Result<VolumeInfo> {
+        self.create_volume_as(self.new_volume_id()?, new)
+    }
+
+    /// An identifier for a volume to come, for whoever must write it down before the volume is there.
+    pub fn new_volume_id(&self) -> Result<VolumeId> {
+        self.context.random_id().map(VolumeId)
+    }
+
+    /// Makes a volume with an identifier of [`Store::new_volume_id`], which no other volume has or had.
+    pub fn create_volume_as(&self, id: VolumeId, new: NewVolume) -> Result<VolumeInfo> {
         check_name(&new.name)?;
         let size_bytes = self.catalogue.lock().begin_volume(&new)?;
         let placed = self.context.random_id().and_then(|layer| {
-            self.place_volume(VolumeManifest {
+            let manifest = VolumeManifest {
                 name: new.name.clone(),
                 size_bytes,
                 created_unix_ms: self.context.disk.unix_ms(),
@@ -123,7 +133,8 @@ impl Store {
                 quota_bytes: 0,
                 reserve_bytes: 0,
                 deleted: false,
-            })
+            };
+            self.place_volume(id, manifest)
         });
         if placed.is_err() {
             self.catalogue.lock().release_volume_name(&new.name);
@@ -131,10 +142,9 @@ impl Store {
         self.volume_info(placed?)
     }
 
-    /// Gives a new volume its identifier, its place in the catalogue and its first manifest.
-    pub(super) fn place_volume(&self, manifest: VolumeManifest) -> Result<VolumeId> {
+    /// Gives a new volume its place in the catalogue and its first manifest.
+    pub(super) fn place_volume(&self, id: VolumeId, manifest: VolumeManifest) -> Result<VolumeId> {
         let context = &self.context;
-        let id = VolumeId(context.random_id()?);
         let bytes = manifest.pack(FrameKind::Volume, Location { owner: id.0, number: 1 });
         // From here on the catalogue knows that image and layers are in use; until here they may have gone.
         self.catalogue.lock().insert_volume(id, manifest)?;
@@ -379,6 +389,9 @@ impl Catalogue {
 
     /// Puts a volume in, if what it is made of is still there.
     fn insert_volume(&mut self, id: VolumeId, manifest: VolumeManifest) -> Result<()> {
+        if self.volumes.contains_key(&id) {
+            return Err(Error::new(Kind::Exists, format!("volume {id} exists")));
+        }
         if let Some(image) = manifest.image
             && !self.images.contains_key(&image)
         {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use api::{PowerState, Refusal, SessionSummary};
@@ -19,14 +19,16 @@ use crate::catalog::tasks::TaskRecord;
 use crate::catalog::{
     Catalog, Envelope, Tx, build_plans, deployment_plans, hardware, logical_enclosures, plan_scripts,
 };
-use crate::control::{Exports, Withdrawal};
+use crate::control::{EndSessions, Exports, Withdrawal};
 use crate::deploy::{Engine, Failure, Job, Personalize, Report, Told};
 use crate::exports::Access;
 use crate::lifecycle::{Answer, Ask, Consent, Lifecycle, ProfileSpec, Request, VolumeNames};
+use crate::settings::Shelf;
 
 /// Exports that remember who may log in, and who is said to be logged in.
 #[derive(Default)]
 pub(super) struct Remembered {
+    settings: OnceLock<Arc<Shelf>>,
     pub(super) open: Mutex<BTreeMap<VolumeId, Vec<String>>>,
     pub(super) logged_in: Mutex<HashMap<VolumeId, String>>,
     pub(super) logins: Mutex<HashMap<VolumeId, u64>>,
@@ -64,6 +66,23 @@ impl Exports for Remembered {
 
     fn logins(&self, volume: VolumeId) -> u64 {
         self.logins.lock().get(&volume).copied().unwrap_or(0)
+    }
+
+    fn settings(&self) -> &Arc<Shelf> {
+        self.settings.get().unwrap()
+    }
+
+    fn settings_changed(
+        &self,
+        _volume: &VolumeInfo,
+        _end_sessions: EndSessions,
+    ) -> Pin<Box<dyn Future<Output = usize> + Send + '_>> {
+        Box::pin(std::future::ready(0))
+    }
+
+    fn publish(&self, volume: &VolumeInfo) {
+        assert_eq!(os_volumes::number_of(&volume.name), None);
+        self.publish_to(volume, Access::default());
     }
 
     fn publish_to(&self, volume: &VolumeInfo, access: Access) {
@@ -165,6 +184,8 @@ impl Rig {
         let catalog = Catalog::open(&directory.path().join("catalog")).unwrap();
         let (servers, plan, other_plan) = catalog.write(|tx| Ok(estate(tx))).unwrap();
         let exports = Arc::new(Remembered::default());
+        let settings = Shelf::open(directory.path(), catalog.clone()).unwrap();
+        exports.settings.get_or_init(|| settings);
         let scripts =
             Arc::new(Scripted { store: store.clone(), jobs: Mutex::default(), fails: Mutex::default() });
         let lifecycle = Lifecycle::new(

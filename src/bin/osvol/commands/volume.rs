@@ -20,6 +20,7 @@ pub(crate) fn run(command: &VolumeCommand, client: &Client, output: &Output) -> 
                 golden_image_uri: image.clone(),
                 snapshot_uri: snapshot.clone(),
                 size: size.map(|size| SizeSpec(size.bytes())),
+                export: api::ExportChange::default(),
             };
             create(client, output, &new)
         }
