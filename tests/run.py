@@ -86,6 +86,7 @@ def stages(which):
         Stage("guest", ["tests/guest.py"], after=prepared),
         Stage("boot", ["tests/boot.py"], 900, prepared),
         Stage("lifecycle", ["tests/lifecycle.py"], 900, prepared),
+        Stage("initiators", ["tests/initiators.py"], 900, prepared),
         Stage("nbd", ["tests/nbd.py"], after=prepared),
         Stage("engines", ["tests/engines.py"], 900, (*prepared, "unit")),
         Stage("deployments", ["tests/deployments.py"], 900, prepared),
@@ -94,6 +95,7 @@ def stages(which):
         Stage("cloud", ["tests/cloud.py"], 1800, prepared),
         Stage("sandbox", ["tests/sandbox.py"], 1500, prepared),
         Stage("scsi-guest", ["tests/scsi_guest.py"], after=prepared),
+        Stage("fencing", ["tests/fencing.py"], 900, prepared),
         Stage("sdk", ["tests/sdk.py"], after=prepared),
         Stage("api-races", ["tests/api_races.py"], after=prepared),
         # It builds a daemon of its own, where the unit tests were built.
