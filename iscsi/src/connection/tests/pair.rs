@@ -261,8 +261,7 @@ impl Pair {
     /// A numbered command header with the next CmdSN and a fresh tag.
     pub(super) fn command(&mut self, reads: bool, writes: bool, expected_bytes: u32) -> ScsiCommand {
         let initiator_task_tag = self.tag();
-        let mut cdb = [if writes { 0x2a } else { 0x28 }; 16];
-        cdb[12..].copy_from_slice(&initiator_task_tag.0.to_be_bytes());
+        let cdb = [if writes { 0x2a } else { 0x28 }; 16];
         let command = ScsiCommand {
             immediate: false,
             is_final: true,
@@ -278,11 +277,6 @@ impl Pair {
         };
         self.cmd_sn = self.cmd_sn.next();
         command
-    }
-
-    /// The tag of a command made by [`Self::command`], which its CDB carries.
-    pub(super) fn tag_of(&self, command: &Command) -> u32 {
-        u32::from_be_bytes(command.cdb.head()[12..].try_into().unwrap())
     }
 
     pub(super) fn send_read(&mut self, expected_bytes: u32) -> InitiatorTaskTag {
