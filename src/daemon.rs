@@ -24,7 +24,7 @@ use crate::deploy::Deployer;
 use crate::exports::Directory;
 use crate::portal::{self, PortalConfig, Portals, SeedOf, VolumeExports};
 use crate::service::{self, Notifier, Scrubber, SpaceLevels, StopSignals};
-use crate::settings::Shelf;
+use crate::settings::{self, Shelf};
 
 /// Longest wait for initiators to log out when asked to. They come back by themselves, and wait meanwhile.
 const LOGOUT_TIME_MAX: Duration = Duration::from_secs(1);
@@ -57,6 +57,13 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     for layer in store.orphans() {
         tracing::warn!(%layer, "data whose volume has lost its manifest; see osvol store check");
     }
+    let portal_config = PortalConfig {
+        advertise: config.iscsi.advertise.clone(),
+        discovery: settings::discovery(&config.iscsi.discovery).context("the configuration cannot be used")?,
+        allowed_addresses: config.iscsi.allowed_addresses.clone(),
+        chap_algorithms: settings::algorithms(&config.iscsi.chap_algorithms),
+        ..PortalConfig::default()
+    };
     let levels = Arc::new(SpaceLevels::default());
     let listeners = config.iscsi.portals.iter().map(|address| portal::bind(*address));
     let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
@@ -82,8 +89,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || recovered.recover())
         .await?
         .context("cannot bring the catalog and the store together")?;
-    let settings = PortalConfig { advertise: config.iscsi.advertise.clone(), ..PortalConfig::default() };
-    let portals = Portals::serve(listeners, directory, settings).context("cannot listen")?;
+    let portals = Portals::serve(listeners, directory, portal_config).context("cannot listen")?;
     let socket = ControlSocket::bind(&config.control)?;
     let tls = HttpListener::tls(&config.control.tls, &config.store.path)?;
     let boot = HttpListener::plain(&config.boot)?;
@@ -173,10 +179,10 @@ fn exports(
     let told = service::told_addresses(&config.iscsi.advertise, &listening);
     let prefix = &config.iscsi.name_prefix;
     let catalog = catalog.clone();
-    let settings = Shelf::open(&config.store.path, catalog.clone())
+    let shelf = Shelf::open(&config.store.path, catalog.clone())
         .context("cannot read which volumes have settings of their own; nothing is exported without them")?;
     let seeds: Arc<SeedOf> = Arc::new(move |volume| Ok(catalog.read(|tx| os_volumes::seed(tx, volume))?));
-    Ok(VolumeExports::new(store.clone(), directory.clone(), told, prefix, levels, seeds, settings))
+    Ok(VolumeExports::new(store.clone(), directory.clone(), told, prefix, levels, seeds, shelf))
 }
 
 /// Where the sockets of plan scripts' jobs are made: beside the control socket, in a directory that only osvold enters.

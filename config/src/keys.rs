@@ -75,6 +75,51 @@ pub const KEYS: &[Key] = &[
         about: "First part of every target name; `:<volume>-<id>` follows",
     },
     Key {
+        path: "iscsi.allowed_addresses",
+        default: "[]",
+        about: "Addresses and ranges that connections may come from, such as `10.0.0.0/8`; empty for everywhere. Others are not even accepted",
+    },
+    Key {
+        path: "iscsi.chap_algorithms",
+        default: "[\"SHA3-256\", \"SHA-256\", \"SHA-1\", \"MD5\"]",
+        about: "Algorithms of CHAP that initiators may use; iPXE and Windows know MD5 alone",
+    },
+    Key {
+        path: "iscsi.discovery.authentication",
+        default: "\"none\"",
+        about: "What an initiator proves before it is told of targets: `none`, `chap`, or `mutual-chap`: osvold proves itself too, when it is asked",
+    },
+    Key {
+        path: "iscsi.discovery.user",
+        default: "\"\"",
+        about: "CHAP name that the initiator must prove to be",
+    },
+    Key {
+        path: "iscsi.discovery.secret_file",
+        default: "\"\"",
+        about: "File with its secret, of 12 to 255 characters; nobody but its owner and group may read it",
+    },
+    Key {
+        path: "iscsi.discovery.mutual_user",
+        default: "\"\"",
+        about: "CHAP name that osvold proves to be when it is asked",
+    },
+    Key {
+        path: "iscsi.discovery.mutual_secret_file",
+        default: "\"\"",
+        about: "File with osvold's secret, which must be another one",
+    },
+    Key {
+        path: "iscsi.discovery.initiators",
+        default: "[]",
+        about: "iSCSI names that may discover targets; empty for all. Nobody discovers what it could not log in to",
+    },
+    Key {
+        path: "iscsi.discovery.addresses",
+        default: "[]",
+        about: "Addresses and ranges that may discover targets; empty for everywhere",
+    },
+    Key {
         path: "images.qemu_img",
         default: "\"qemu-img\"",
         about: "Program that reads qcow2, vmdk, vhdx and dynamic vhd files",

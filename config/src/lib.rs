@@ -18,7 +18,7 @@ pub use ranges::{AddressRange, RangeError};
 use serde::Deserialize;
 pub use units::{Duration, Size, UnitError};
 
-/// Port that iSCSI has from IANA.
+/// Port that iSCSI has from IANA, and the only default that there may be (RFC 7143 §15).
 pub const ISCSI_PORT: u16 = 3260;
 /// Where the control socket is unless told otherwise.
 pub const CONTROL_SOCKET: &str = "/run/osvol/control.sock";
@@ -112,6 +112,62 @@ pub struct Iscsi {
     pub advertise: Vec<SocketAddr>,
     /// First part of every target name; `:<volume>-<id>` follows.
     pub name_prefix: String,
+    /// Where connections may come from; none is everywhere.
+    pub allowed_addresses: Vec<AddressRange>,
+    /// Algorithms of CHAP that are allowed.
+    pub chap_algorithms: Vec<ChapAlgorithm>,
+    /// Discovery sessions.
+    pub discovery: Discovery,
+}
+
+/// An algorithm of CHAP (RFC 7143 §12.1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum ChapAlgorithm {
+    /// SHA3-256.
+    #[serde(rename = "SHA3-256")]
+    Sha3_256,
+    /// SHA-256.
+    #[serde(rename = "SHA-256")]
+    Sha256,
+    /// SHA-1.
+    #[serde(rename = "SHA-1")]
+    Sha1,
+    /// MD5, which iPXE and Windows know alone.
+    #[serde(rename = "MD5")]
+    Md5,
+}
+
+/// `[iscsi.discovery]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Discovery {
+    /// What an initiator must prove before it is told of targets.
+    pub authentication: Authentication,
+    /// Whom it must prove to be.
+    pub user: String,
+    /// File with that secret.
+    pub secret_file: PathBuf,
+    /// Whom osvold proves to be when it is asked.
+    pub mutual_user: String,
+    /// File with that secret.
+    pub mutual_secret_file: PathBuf,
+    /// Initiators that may discover; none is all.
+    pub initiators: Vec<String>,
+    /// Where they may come from; none is everywhere.
+    pub addresses: Vec<AddressRange>,
+}
+
+/// What must be proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Authentication {
+    /// Nothing.
+    #[default]
+    None,
+    /// Who the initiator is, by CHAP.
+    Chap,
+    /// The same, and who osvold is, to an initiator that asks.
+    MutualChap,
 }
 
 /// `[images]`
@@ -202,6 +258,14 @@ impl Default for Iscsi {
             portals: vec![SocketAddr::from(([127, 0, 0, 1], ISCSI_PORT))],
             advertise: Vec::new(),
             name_prefix: "iqn.2026-01.io.osvol".to_owned(),
+            allowed_addresses: Vec::new(),
+            chap_algorithms: vec![
+                ChapAlgorithm::Sha3_256,
+                ChapAlgorithm::Sha256,
+                ChapAlgorithm::Sha1,
+                ChapAlgorithm::Md5,
+            ],
+            discovery: Discovery::default(),
         }
     }
 }
@@ -273,6 +337,8 @@ impl Config {
         portals("iscsi.portals", &self.iscsi.portals)?;
         advertised("iscsi.advertise", &self.iscsi.advertise)?;
         name_prefix("iscsi.name_prefix", &self.iscsi.name_prefix)?;
+        chap_algorithms("iscsi.chap_algorithms", &self.iscsi.chap_algorithms)?;
+        discovery(&self.iscsi.discovery)?;
         program("images.qemu_img", &self.images.qemu_img)?;
         at_least_one("images.convert_time_max", self.images.convert_time_max.as_std().as_secs(), "1s")?;
         at_least_one("images.size_max", self.images.size_max.bytes(), "a size above zero")?;
@@ -405,6 +471,66 @@ fn name_prefix(key: &'static str, prefix: &str) -> Checked {
     match good {
         true => Ok(()),
         false => Err((key, format!("{prefix:?} is not the start of an iSCSI name; {FORM}"))),
+    }
+}
+
+fn chap_algorithms(key: &'static str, algorithms: &[ChapAlgorithm]) -> Checked {
+    match algorithms.is_empty() {
+        true => Err((key, "without any, nobody could prove anything; leave the key out for all".to_owned())),
+        false => Ok(()),
+    }
+}
+
+/// A file that is named and not used is as much a slip as one that is missing.
+fn discovery(discovery: &Discovery) -> Checked {
+    let Discovery { user, secret_file, mutual_user, mutual_secret_file, .. } = discovery;
+    let level = discovery.authentication;
+    user_and_file(
+        ["iscsi.discovery.user", "iscsi.discovery.secret_file"],
+        user,
+        secret_file,
+        match level {
+            Authentication::None => Err("authentication = \"chap\""),
+            Authentication::Chap | Authentication::MutualChap => Ok(()),
+        },
+    )?;
+    let keys = ["iscsi.discovery.mutual_user", "iscsi.discovery.mutual_secret_file"];
+    user_and_file(
+        keys,
+        mutual_user,
+        mutual_secret_file,
+        match level {
+            Authentication::None | Authentication::Chap => Err("authentication = \"mutual-chap\""),
+            Authentication::MutualChap => Ok(()),
+        },
+    )?;
+    let kinds = ["iqn.", "eui.", "naa."];
+    let known = |name: &&String| kinds.iter().any(|kind| name.to_lowercase().starts_with(kind));
+    match discovery.initiators.iter().find(|name| !known(name)) {
+        Some(name) => Err((
+            "iscsi.discovery.initiators",
+            format!("{name:?} is no iSCSI name; write it as iqn.2026-01.com.example:host"),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn user_and_file(
+    [user_key, file_key]: [&'static str; 2],
+    user: &str,
+    file: &Path,
+    wanted: Result<(), &'static str>,
+) -> Checked {
+    const LEVEL: &str = "iscsi.discovery.authentication";
+    match (wanted, user.is_empty(), file.as_os_str().is_empty()) {
+        (Ok(()), true, _) => Err((LEVEL, format!("CHAP needs the name of a user: give {user_key} as well"))),
+        (Ok(()), false, true) => {
+            Err((LEVEL, format!("CHAP needs a file with the secret: give {file_key} as well")))
+        }
+        (Ok(()), false, false) => absolute(file_key, file),
+        (Err(_), true, true) => Ok(()),
+        (Err(with), false, _) => Err((user_key, format!("a CHAP user is of use only with {with}"))),
+        (Err(with), true, false) => Err((file_key, format!("a CHAP secret is of use only with {with}"))),
     }
 }
 

@@ -13,6 +13,7 @@
 //! A profile's volume takes who may log in from its profile, and the rest from here.
 
 mod change;
+mod configured;
 mod file;
 mod limits;
 mod secret;
@@ -26,6 +27,7 @@ use iscsi::IscsiName;
 use iscsi::auth::{AuthenticationPolicy, ChapCredential, ChapPolicy};
 
 pub use change::{apply, shown};
+pub use configured::{algorithms, discovery};
 pub use secret::{Credential, Secret, check_secret, check_user};
 pub use shelf::Shelf;
 

@@ -1,5 +1,6 @@
 //! The command line as a type. Help, completions and man pages are made from it.
 
+pub(crate) mod access;
 pub(crate) mod artifacts;
 pub(crate) mod placement;
 
@@ -10,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use config::{Size, UnitError};
 
+use access::{AccessChange, AccessOptions, DiskOptions, RedirectTo};
 use artifacts::{BundleCommand, PlanCommand};
 use placement::{
     EnclosureCommand, EnclosureGroupCommand, HardwareCommand, HardwareTypeCommand, ProfileCommand,
@@ -224,6 +226,25 @@ pub(crate) enum VolumeCommand {
     Export {
         /// Name or id.
         name: String,
+        #[command(flatten)]
+        access: AccessOptions,
+        #[command(flatten)]
+        disk: DiskOptions,
+    },
+    /// Changes who may log in to an OS volume, and what it must prove; what is not given stays. It holds for logins from
+    /// then on.
+    Access {
+        /// Name or id.
+        name: String,
+        #[command(flatten)]
+        change: AccessChange,
+    },
+    /// Sends initiators that log in to an OS volume on to another address.
+    Redirect {
+        /// Name or id.
+        name: String,
+        #[command(flatten)]
+        to: RedirectTo,
         /// A snapshot of it, by name or id, instead of the volume as it is now.
         #[arg(long)]
         snapshot: Option<String>,

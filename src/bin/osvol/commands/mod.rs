@@ -1,5 +1,6 @@
 //! The commands.
 
+mod access;
 pub(crate) mod appliance;
 pub(crate) mod asking;
 pub(crate) mod attach;

@@ -3,7 +3,7 @@
 use api::{Collection, NewOsVolume, OsVolume, OsVolumeChange, SizeSpec};
 use config::Size;
 
-use super::{attach, export, facts, health, path, resource};
+use super::{access, attach, export, facts, health, path, resource};
 use crate::args::{Limit, VolumeCommand};
 use crate::client::Client;
 use crate::connect;
@@ -13,14 +13,14 @@ use crate::table::{Column, Table};
 
 pub(crate) fn run(command: &VolumeCommand, client: &Client, output: &Output) -> Result<(), Failure> {
     match command {
-        VolumeCommand::Create { name, image, snapshot, size } => {
+        VolumeCommand::Create { name, image, snapshot, size, access, disk } => {
             let new = NewOsVolume {
                 kind: None,
                 name: name.clone(),
                 golden_image_uri: image.clone(),
                 snapshot_uri: snapshot.clone(),
                 size: size.map(|size| SizeSpec(size.bytes())),
-                export: api::ExportChange::default(),
+                export: access::asked(access, disk)?,
             };
             create(client, output, &new)
         }
@@ -38,6 +38,8 @@ pub(crate) fn run(command: &VolumeCommand, client: &Client, output: &Output) -> 
         VolumeCommand::Attach { name, to } => attach::attach(name, to, client, output),
         VolumeCommand::Detach { name } => attach::detach(name, client, output),
         VolumeCommand::Attachments => attach::list(client, output),
+        VolumeCommand::Access { name, change } => access::change(client, output, name, change),
+        VolumeCommand::Redirect { name, to } => access::redirect(client, output, name, to),
         VolumeCommand::List => list(client, output),
         VolumeCommand::Log { name } => {
             output.text(&client.text(&path(&format!("{}/archive", api::OS_VOLUMES), name))?)
@@ -113,7 +115,7 @@ fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
     let portals: Vec<_> = volume.portals.iter().map(api::Portal::host_port).collect();
     let sessions: Vec<_> = volume.sessions.iter().map(session).collect();
     let bytes = |bytes| format!("{} ({bytes} bytes)", Size::from_bytes(bytes));
-    let text = facts(&[
+    let mut all = vec![
         ("Name", volume.name.clone()),
         ("Id", volume.id.clone()),
         ("Profile", profile_words(volume)),
@@ -127,10 +129,13 @@ fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
         ("iSCSI name", volume.iscsi_name.clone()),
         ("LUN", volume.lun.to_string()),
         ("Portals", portals.join(", ")),
+    ];
+    all.extend(access::facts(volume));
+    all.extend([
         ("Logged in", if sessions.is_empty() { "nobody".to_owned() } else { sessions.join(", ") }),
         ("Created", volume.created.clone()),
     ]);
-    output.text(&format!("{text}\n{}", connect::lines(volume)))
+    output.text(&format!("{}\n{}", facts(&all), connect::lines(volume)))
 }
 
 /// `web01, generation 3, for iqn.…`
