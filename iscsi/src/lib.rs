@@ -29,6 +29,8 @@ mod config;
 mod connection;
 mod error;
 mod event;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod limits;
 mod names;
 mod payload;

@@ -13,6 +13,8 @@ mod config;
 mod copy;
 mod defects;
 mod emit;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod inquiry;
 pub mod limits;
 mod log;
