@@ -5,7 +5,7 @@ use crate::limits::NAME_BYTES_MAX;
 use std::fmt;
 use std::sync::Arc;
 
-/// An iSCSI name (RFC 7143 §4.2.7): `iqn.`, `eui.` or `naa.`, kept in lower case, cheap to clone.
+/// An iSCSI name (RFC 7143 §4.2.7.1, §4.2.7.2): `iqn.`, `eui.` or `naa.`, kept in lower case, cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IscsiName(Arc<str>);
 

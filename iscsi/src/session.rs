@@ -58,7 +58,8 @@ impl<H: Clone> SessionTable<H> {
 
     /// Admits the session of a login, or says what to refuse it with.
     ///
-    /// TSIH 0 makes a new session, and replaces the one of the same key (session reinstatement, RFC 7143 §6.3.5).
+    /// TSIH 0 makes a new session, and replaces the one of the same key (session reinstatement, RFC 7143 §6.3.5,
+    /// §7.15).
     /// A discovery session replaces none: its key has no target, and a host may run several at once.
     /// A TSIH of an existing session asks for a second connection, or for its one connection to be reinstated
     /// (§6.3.4): with one connection a session and ErrorRecoveryLevel 0, both mean a new session in its place.

@@ -1,4 +1,4 @@
-//! CHAP (RFC 7143 §12.1.3, RFC 1994): the target's side, one way and mutual.
+//! CHAP (RFC 7143 §9.2, §9.2.1, §12.1.3, RFC 1994): the target's side, one way and mutual.
 //!
 //! ```text
 //!   initiator                     target

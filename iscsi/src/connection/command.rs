@@ -22,6 +22,7 @@ impl Connection {
         if self.tasks.find(command.initiator_task_tag).is_some() {
             return self.refuse(RejectReason::TaskInProgress, &pdu.bhs);
         }
+        // §4.2.2.1: at least one immediate command is taken, and task management has a limit of its own.
         if command.immediate && self.tasks.immediate() >= IMMEDIATE_TASKS_MAX {
             return self.refuse(RejectReason::TooManyImmediateCommands, &pdu.bhs);
         }
@@ -37,7 +38,7 @@ impl Connection {
         if command.writes { self.begin_gathering(id, &command, pdu.data) } else { self.make_ready(id) }
     }
 
-    /// What unsolicited data may come, and what came with the command (§4.2.5.2, §11.3.4).
+    /// What unsolicited data may come, and what came with the command (§4.2.5.2, §11.3.4, §11.8, §13.11).
     fn begin_gathering(&mut self, id: TaskId, command: &ScsiCommand, immediate_data: Bytes) {
         let parameters = &self.parameters;
         let expected = command.expected_data_transfer_bytes;

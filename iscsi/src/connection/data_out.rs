@@ -1,9 +1,10 @@
 //! Gathering write data: unsolicited Data-Out, R2T, solicited Data-Out (RFC 7143 §4.2.5, §11.7, §11.8).
 //!
-//! Data comes in order (DataPDUInOrder and DataSequenceInOrder are Yes), so one offset says how far a task is.
-//! A Data-Out that fits no open task is dropped without a word: it may be a late one of a task that was aborted or
+//! Data comes in order (§4.2.5.2, §13.19: DataPDUInOrder and DataSequenceInOrder are Yes), so one offset says how far a
+//! task is; a PDU without data changes nothing (§11.7.7).
+//! A Data-Out that fits no open task is dropped without a word (§10.7): it may be a late one of a task that was aborted or
 //! refused. One that contradicts its task fails that task, and nothing of it is ever written; the answer is sent when
-//! the F bit of all that is on its way has come (§7.8, §11.4.2).
+//! the F bit of all that is on its way has come (§7.8, §11.4.2, §11.17.1).
 
 use super::Connection;
 use super::command::{
@@ -105,7 +106,8 @@ impl Connection {
         }
     }
 
-    /// Sends the R2Ts that a task may have outstanding (§11.8: MaxOutstandingR2T, MaxBurstLength).
+    /// Sends the R2Ts that a task may have outstanding (§11.8: MaxOutstandingR2T), each for something and for no more
+    /// than MaxBurstLength (§11.8.4).
     fn send_r2ts(&mut self, id: TaskId) {
         let outstanding_max = self.parameters.outstanding_r2t_max as usize;
         loop {
@@ -159,7 +161,7 @@ impl Connection {
         self.finish_task(id, &response);
     }
 
-    /// A tag that carries its task's slot; never the reserved one, and not used again for a long while.
+    /// A tag that carries its task's slot; never the reserved one (§11.8.5), and not used again for a long while.
     pub(super) fn next_transfer_tag(&mut self, index: u16) -> TargetTransferTag {
         self.transfer_count = self.transfer_count.wrapping_add(1);
         if self.transfer_count == u16::MAX {
@@ -185,7 +187,8 @@ fn take(task: &mut Task, pdu: &DataOut, data: Bytes) -> Taken {
         (_, Some(data_sn)) => (task.solicited_bytes, data_sn),
         (_, None) => return Taken::Wrong(UNEXPECTED_UNSOLICITED_DATA),
     };
-    // §11.7.5: DataSN counts from 0 in each sequence. A gap means that data is missing.
+    // §11.7.5: DataSN counts from 0 in each sequence. A gap means that data is missing, and is
+    // dealt with as a broken digest (§7.9).
     if pdu.data_sn != data_sn {
         return Taken::Wrong(PROTOCOL_SERVICE_CRC_ERROR);
     }

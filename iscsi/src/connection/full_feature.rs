@@ -40,6 +40,7 @@ impl Connection {
             | Opcode::LogoutRequest => self.handle_request(opcode, pdu),
             // ErrorRecoveryLevel 0 has no SNACK (RFC 7143 §11.16).
             Opcode::Snack => self.reject(RejectReason::SnackReject, &pdu.bhs),
+            // §4.2.4: a connection has one login.
             Opcode::LoginRequest => self.reject(RejectReason::ProtocolError, &pdu.bhs),
             Opcode::NopIn
             | Opcode::ScsiResponse
@@ -135,7 +136,7 @@ impl Connection {
         }
     }
 
-    /// §7.7: the PDU is discarded and rejected; what depended on it cannot go on at ErrorRecoveryLevel 0.
+    /// §7.8: the PDU is discarded and rejected; what depended on it cannot go on at ErrorRecoveryLevel 0.
     fn handle_data_digest_error(&mut self, opcode: Opcode, pdu: &Pdu) {
         self.reject(RejectReason::DataDigestError, &pdu.bhs);
         if opcode == Opcode::DataOut {
@@ -184,7 +185,8 @@ impl Connection {
         Some(self.ping.sent.unwrap_or(self.last_received).max(self.last_received) + interval)
     }
 
-    /// A NOP-In of our own: it has no data, and uses up no StatSN (§11.19, §11.19.2).
+    /// A NOP-In of our own: it has no data, and uses up no StatSN (§11.19, §11.19.2). With a transfer tag it asks for an
+    /// answer (§11.19.1); LUN 0 is there in every target (§11.19.3).
     fn send_nop_in(&mut self, target_transfer_tag: TargetTransferTag) {
         let nop = NopIn {
             lun: LogicalUnitNumber::ZERO,
@@ -209,7 +211,8 @@ impl Connection {
         self.logout = Some(PendingLogout { initiator_task_tag: request.initiator_task_tag, kind });
     }
 
-    /// Commands that were complete before the logout are answered; those whose data was still to come are gone.
+    /// Commands that were complete before the logout are answered; those whose data was still to come are gone (§11.14).
+    /// The connection is closed behind the response (§11.15).
     pub(super) fn settle_logout(&mut self) {
         if self.logout.is_none() || self.tasks.executing() > 0 || !self.ready.is_empty() {
             return;
@@ -238,12 +241,13 @@ impl Connection {
         self.reject(reason, bhs);
     }
 
-    /// Rejects a PDU (§11.17): no task ends by it.
+    /// Rejects a PDU (§11.17.1): no task ends by it without a response of its own.
     pub(super) fn reject(&mut self, reason: RejectReason, bhs: &Bhs) {
         let reject = Reject { reason: reason.code(), sequence: self.next_sequence() };
         self.transmit.push_with(reject.emit(), Bytes::copy_from_slice(&bhs[..BHS_BYTES]));
     }
 
+    /// An asynchronous message: over this connection, and so about it (§11.9.1); a SCSI event names its unit (§11.9.3).
     pub(super) fn send_async_message(&mut self, notice: AsyncNotice) {
         let cid = self.session.connection_id.0;
         let (event, parameter1, parameter3) = match &notice {
@@ -269,7 +273,7 @@ impl Connection {
 
     // ---- after every step -----------------------------------------------------------------------------------
 
-    /// Whatever a step made possible: solicit more data, open the window and say so, finish a logout.
+    /// Whatever a step made possible: solicit more data, open the window and say so (§11.4.11), finish a logout.
     pub(super) fn settle(&mut self) {
         if !self.is_full_feature() {
             return;

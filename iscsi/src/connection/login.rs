@@ -111,9 +111,10 @@ impl Login {
         if self.gathered.len() + text.len() > TEXT_BYTES_MAX {
             return Step::Refuse(LoginStatus::OutOfResources);
         }
+        // Up to 64 KiB (§6.1 wants 8 KiB, and as much as this for long methods of authentication).
         self.gathered.extend_from_slice(text);
         if request.continues {
-            // §6.2: "C-bit … the target answers with a Login Response without keys".
+            // §6.2, §11.12.2: more text comes, so that the stage cannot end; the answer is empty.
             return if request.transit {
                 Step::Refuse(LoginStatus::InitiatorError)
             } else {
@@ -169,7 +170,7 @@ impl Login {
         }
     }
 
-    /// Headers of one login agree with each other (§11.12).
+    /// Headers of one login agree with each other: ISID, TSIH and CID are the first request's (§11.12.5 to §11.12.7).
     fn accept_header(&mut self, request: LoginRequest) -> Result<(), LoginStatus> {
         self.rounds += 1;
         let is_first = self.rounds == 1;
@@ -177,7 +178,7 @@ impl Login {
             self.stage = request.current_stage;
         }
         let previous = std::mem::replace(&mut self.request, request);
-        // §11.12.4.2: the first request's counts.
+        // §11.12.4: 00h is the only version. The first request's counts (§11.12.4.1, §11.12.4.2).
         if is_first && request.version_min > 0 {
             return Err(LoginStatus::UnsupportedVersion);
         }
@@ -222,7 +223,7 @@ impl Login {
         }
     }
 
-    /// InitiatorName always, TargetName in a normal session (§13.4, §13.5).
+    /// InitiatorName always, TargetName in a normal session (§4.2.7.1, §6.3, §13.4, §13.5).
     fn identify(&self, pairs: &Pairs) -> Result<LoginRequested, LoginStatus> {
         let name = |key| match pairs.value(key) {
             Some(text) => IscsiName::parse(text).map(Some).map_err(|_| LoginStatus::InitiatorError),
@@ -271,7 +272,7 @@ impl Login {
         }
     }
 
-    /// Security keys (§12).
+    /// Security keys (§12): the first method of the list that is allowed, or none and no login (§6.3.2, §12.1).
     fn secure(&mut self, pairs: &Pairs) -> Result<(), LoginStatus> {
         let offered = pairs.value("AuthMethod");
         let offers = |method| offered.is_some_and(|list| list.split(',').any(|item| item.trim() == method));
@@ -312,7 +313,7 @@ impl Login {
         }
     }
 
-    /// Operational keys (§13), each answered; our own limit is declared once the peer negotiates at all.
+    /// Operational keys (§13), each answered under its own name (§6.2.2, §11.13.8); our own limit is declared once the peer negotiates at all.
     fn negotiate(&mut self, pairs: &Pairs, policy: &NegotiationPolicy) -> Result<(), LoginStatus> {
         let mut negotiates = false;
         for (key, value) in pairs.iter() {
@@ -341,7 +342,8 @@ impl Login {
         Ok(())
     }
 
-    /// Sends what fits of the answer; with the last of it the stage may end.
+    /// Sends what fits of the answer, more of it with the C bit and without T (§11.13.7). With the last of it the stage
+    /// may end, if the initiator wants it to; nothing that we say has to be answered (§11.13.6).
     fn advance(&mut self) -> Step {
         if self.outgoing.len() > LOGIN_SEGMENT_BYTES_MAX {
             let rest = self.outgoing.split_off(LOGIN_SEGMENT_BYTES_MAX);

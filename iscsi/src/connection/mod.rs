@@ -1,7 +1,8 @@
 //! One connection of one session, from its first byte to its last.
 //!
 //! # Invariants
-//! - Responses leave in the order in which they were queued; StatSN, ExpCmdSN and MaxCmdSN are set when queued.
+//! - Responses leave in the order in which they were queued; StatSN (§4.2.2.2), ExpCmdSN and MaxCmdSN are set when
+//!   queued. All that belongs to a command goes over its connection (§4.2.5.1), the only one of its session (§4.2.1).
 //! - A task is in [`task::TaskTable`] from its command until it is completed or aborted; the driver knows it from
 //!   [`Event::Command`] on, and its slot is not used again before the driver gave it back.
 //! - What a peer can make us keep is bounded: tasks by the window, write data by `buffered_bytes_max`, responses by
@@ -253,7 +254,8 @@ impl Connection {
         self.refuse_with(status, Vec::new());
     }
 
-    /// Answers [`Event::SessionRequested`]: the session it replaces, if any, has no more effect.
+    /// Answers [`Event::SessionRequested`]: the session it replaces, if any, has no more effect. The TSIH is told in the
+    /// last response and not before (§6.3.2, §11.13.3).
     pub fn establish_session(&mut self, tsih: Tsih) {
         let Phase::Login(login) = &mut self.phase else { return };
         if !login.waits_for_driver() {
@@ -358,7 +360,7 @@ impl Connection {
         }
     }
 
-    /// Ends the connection: nothing more is read, and every open task is forgotten when it completes.
+    /// Ends the connection, and its tasks with it, immediate ones too (§7.14): nothing more is read, and every open task is forgotten when it completes.
     pub fn close(&mut self, reason: CloseReason) {
         if self.is_closed() {
             return;
@@ -381,6 +383,7 @@ impl Connection {
 
     // ---- inside ---------------------------------------------------------------------------------------------
 
+    /// One login request at a time is looked at (§6.3).
     fn takes_pdus(&self) -> bool {
         match &self.phase {
             Phase::Login(login) => !login.waits_for_driver() && !self.transmit.is_full(),
@@ -397,7 +400,8 @@ impl Connection {
         }
     }
 
-    /// At ErrorRecoveryLevel 0 the only way on is another session (RFC 7143 §7.6, §7.7).
+    /// Format errors and broken header digests (§7.7, §7.8): at ErrorRecoveryLevel 0 the only way on is another session
+    /// (§7.14).
     fn handle_frame_error(&mut self, error: FrameError) {
         let what = match error {
             FrameError::HeaderDigest => "header digest",
@@ -425,7 +429,8 @@ impl Connection {
         if login.is_new() {
             self.stat_sn = request.exp_stat_sn;
         }
-        // Login requests are immediate: CmdSN does not move (§4.2.2.1).
+        // The login's CmdSN is the first to be expected (§11.12.8). Its requests are immediate: CmdSN does not move
+        // (§4.2.2.1).
         self.window = CommandWindow::new(request.cmd_sn);
         self.window.open_for(1);
         let step = login.handle(request, &pdu.data, &config.negotiation);
@@ -445,6 +450,7 @@ impl Connection {
         }
     }
 
+    /// A status but success ends the connection (§11.13.5).
     fn refuse_with(&mut self, status: LoginStatus, text: Vec<u8>) {
         let Phase::Login(login) = &self.phase else { return };
         let request = *login.request();

@@ -1,4 +1,5 @@
-//! Completed commands on their way out: Data-In, status, residuals (RFC 7143 §11.4, §11.7).
+//! Completed commands on their way out: Data-In, status, residuals (RFC 7143 §11.4, §11.7). Sense data comes with the
+//! response, unasked for (§4.6.1.2, §10.2, §11.4.7; RFC 7144 §5.2.2).
 
 use super::Connection;
 use super::full_feature::sense_segment;
@@ -24,9 +25,10 @@ impl Connection {
 
     fn respond(&mut self, task: &Task, response: &ScsiResponse) {
         let expected_read = task.expected_read_bytes();
+        // §11.4.5.3: against what the SCSI layer gave, after its own cut to an allocation length.
         let read_residual = Residual::of(expected_read, response.transfer_bytes);
         let send_bytes = response.data_in.len_bytes().min(expected_read as usize);
-        // COMPAT P8: status rides on the last Data-In only when there is nothing else to say.
+        // §11.7.3: neither an error nor a bidirectional command has its status in a Data-In. COMPAT P8: status rides on the last Data-In only when there is nothing else to say.
         let is_plain = response.status == GOOD && response.sense.is_empty() && !task.writes;
         let collapses = is_plain && send_bytes > 0 && read_residual == Residual::Exact;
         let data_in_count = self.send_data_in(task, response, send_bytes, collapses);
@@ -35,7 +37,8 @@ impl Connection {
         }
     }
 
-    /// Cuts the data into PDUs of the peer's limit and sequences of MaxBurstLength (§11.7.1); gives their number.
+    /// Cuts the data into PDUs of the peer's limit and sequences of MaxBurstLength (§11.7.1), numbered from zero
+    /// (§4.2.2.4); gives their number.
     fn send_data_in(
         &mut self,
         task: &Task,
@@ -101,6 +104,7 @@ impl Connection {
             Residual::of(task.expected_bytes, response.transfer_bytes)
         };
         let pdu = ScsiResponsePdu {
+            // §11.4.1: always "completed at target".
             response: 0,
             status: response.status,
             initiator_task_tag: task.initiator_task_tag,

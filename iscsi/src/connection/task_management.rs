@@ -1,4 +1,4 @@
-//! Task management (RFC 7143 §11.5, §4.2.3): what is aborted has no effect once the response is out.
+//! Task management (RFC 7143 §11.5, §4.2.2.1, §4.2.3.3): what is aborted has no effect once the response is out.
 //!
 //! A task that still gathers data or waits for the driver is dropped at once. One that the driver has is marked, and
 //! the response waits until the driver gives it back. R2Ts of aborted tasks are not waited for: open-iscsi stops
@@ -31,6 +31,7 @@ impl Connection {
         use TaskManagementFunction as Function;
         let tag = request.initiator_task_tag;
         let Some(function) = TaskManagementFunction::from_code(request.function) else {
+            // §7.2.2: allegiance belongs to ErrorRecoveryLevel 2.
             let response = if request.function == TASK_REASSIGN {
                 TaskManagementResponse::ReassignNotSupported
             } else {
@@ -81,7 +82,7 @@ impl Connection {
         }
     }
 
-    /// RFC 7144 §4.
+    /// Queries are answered, never rejected (RFC 7144 §4.1, §6.3).
     fn query(
         &self,
         function: TaskManagementFunction,
@@ -113,7 +114,7 @@ impl Connection {
         self.tasks.get(id).filter(|task| task.lun == request.lun).map(|_| id)
     }
 
-    /// §11.5.1: a task that did not come yet, though its CmdSN lies before the request's, is considered received.
+    /// §7.11, §11.5.1: a task that did not come yet, though its CmdSN lies before the request's, is considered received.
     fn give_up_referenced(&mut self, request: &TaskManagementRequestPdu) -> bool {
         let cmd_sn = request.ref_cmd_sn;
         let is_missing =

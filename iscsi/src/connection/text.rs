@@ -13,7 +13,7 @@ use crate::names::{InitiatorTaskTag, IscsiName, SessionType, TargetTransferTag};
 use crate::text::{KeyRow, Negotiation, Pairs, Parameters, Rule, append_pair};
 use crate::wire::{Bhs, Pdu, RejectReason, TextRequest, TextResponse};
 
-/// A text exchange under way; a session has one at a time (§11.10: "not more than one outstanding").
+/// A text exchange under way; a session has one at a time (§6.2), and its requests have one tag (§11.10.3).
 #[derive(Debug)]
 pub(super) struct TextExchange {
     initiator_task_tag: InitiatorTaskTag,
@@ -62,6 +62,7 @@ impl Connection {
             }
             _ => return self.refuse(RejectReason::ProtocolError, &pdu.bhs),
         };
+        // §11.10.2: C excludes F.
         if request.continues && request.is_final || exchange.gathered.len() + pdu.data.len() > TEXT_BYTES_MAX
         {
             return self.refuse(RejectReason::ProtocolError, &pdu.bhs);
@@ -144,7 +145,9 @@ impl Connection {
         self.send_text(exchange);
     }
 
-    /// Sends what fits; as long as something is left, or the peer is not done, a tag keeps the exchange open.
+    /// Sends what fits the initiator's limit (§11.11.6), with the C bit and without F when something is left (§11.11.2).
+    /// As long as that is so, or the peer is not done, a tag keeps the exchange open; with the F bit it is the reserved
+    /// one (§11.11.1, §11.11.4).
     fn send_text(&mut self, mut exchange: TextExchange) {
         let bytes_max = self.parameters.transmit_segment_bytes_max as usize;
         let continues = exchange.outgoing.len() > bytes_max;

@@ -131,6 +131,7 @@ impl Transmit {
         }
     }
 
+    /// The header, with its digest where that was agreed on (§13.1).
     fn push_header(&mut self, bhs: Bhs) {
         let mut bytes = [0; INLINE_BYTES_MAX];
         bytes[..BHS_BYTES].copy_from_slice(&bhs);

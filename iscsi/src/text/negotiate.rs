@@ -64,7 +64,7 @@ impl Parameters {
 /// A peer that negotiates what cannot be negotiated.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum ValueError {
-    /// §6.2: "MUST NOT" be negotiated more than once.
+    /// §6.3, §6.4: a key is negotiated or declared once.
     #[error("a key was negotiated twice")]
     Twice,
     /// §6.2: every key of the standard must be understood.
@@ -108,6 +108,7 @@ impl Negotiation {
         if CONSTANTS.contains(&value) {
             return Ok(None);
         }
+        // Vendors' keys among them (§13.22).
         let Some(row) = row else { return Ok(Some("NotUnderstood".to_owned())) };
         if row.senders == Senders::Target {
             // A declaration that only a target makes: nothing to negotiate, and nothing to learn.
@@ -133,6 +134,7 @@ impl Negotiation {
         Some(policy.receive_segment_bytes_max.to_string())
     }
 
+    /// The answer by the key's rule; out of its bounds it is Reject (§6.2.2).
     fn settle(&mut self, row: &KeyRow, value: &str, policy: &NegotiationPolicy) -> Option<String> {
         let answer = match row.rule {
             Rule::Special => return None,
@@ -152,7 +154,8 @@ impl Negotiation {
         Some(answer.unwrap_or_else(|| "Reject".to_owned()))
     }
 
-    /// The first of the peer's list that we allow: lists are in the order of the peer's preference (§6.2.1).
+    /// The first of the peer's list that we allow: lists are in the order of the peer's preference, and what is not
+    /// understood is passed over (§6.2.1). TaskReporting is RFC3720 (§13.23).
     fn choose(&mut self, key: Key, value: &str, ours: &[&str], policy: &NegotiationPolicy) -> Option<String> {
         let allowed = |choice: &str| match key {
             Key::HeaderDigest => choice == "None" || policy.header_digest,
@@ -193,17 +196,26 @@ impl Negotiation {
     fn settle_number(&mut self, row: &KeyRow, offered: u64, policy: &NegotiationPolicy) -> String {
         let ours = match row.key {
             Key::MaxBurstLength => u64::from(policy.burst_bytes_max),
-            Key::FirstBurstLength => u64::from(policy.first_burst_bytes_max),
+            Key::FirstBurstLength => u64::from(self.first_burst_bytes_max(policy)),
             Key::MaxOutstandingR2T => u64::from(policy.outstanding_r2t_max),
+            // §13.21: in discovery sessions too.
             Key::MaxConnections => 1,
+            // §13.24: RFC 7144 §4.1.
             Key::ProtocolLevel => 2,
-            // ErrorRecoveryLevel 0; a lost connection's tasks are gone at once, and a peer may come back at once.
+            // ErrorRecoveryLevel 0 (§7.1.5, §7.4.1); a lost connection's tasks are gone at once, and a peer may come back at once.
             _ => 0,
         };
         let result =
             if matches!(row.rule, Rule::Maximum(..)) { offered.max(ours) } else { offered.min(ours) };
         self.store_number(row.key, result);
         result.to_string()
+    }
+
+    /// §13.14: not more than MaxBurstLength, where that was settled before.
+    fn first_burst_bytes_max(&self, policy: &NegotiationPolicy) -> u32 {
+        let is_settled = self.settled.contains(&Key::MaxBurstLength);
+        let burst_bytes_max = if is_settled { self.parameters.burst_bytes_max } else { u32::MAX };
+        policy.first_burst_bytes_max.min(burst_bytes_max)
     }
 
     fn store_number(&mut self, key: Key, number: u64) {
@@ -337,5 +349,7 @@ mod tests {
     fn a_first_burst_is_never_longer_than_a_burst() {
         let (_, parameters) = answers(&[("FirstBurstLength", "65536"), ("MaxBurstLength", "4096")]);
         assert_eq!(parameters.unsolicited_bytes_max(), 4096);
+        let (answers, _) = answers(&[("MaxBurstLength", "4096"), ("FirstBurstLength", "65536")]);
+        assert_eq!(answers[1].as_deref(), Some("4096"));
     }
 }

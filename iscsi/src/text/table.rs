@@ -1,4 +1,5 @@
-//! All keys of RFC 7143 §13 (and RFC 7144's one), in one table.
+//! All keys of RFC 7143 §13 (and RFC 7144's one), in one table: none of them is NotUnderstood (§6.2, §11.12.10,
+//! §11.13.8).
 
 use crate::wire::Stage;
 
@@ -49,7 +50,7 @@ pub enum Rule {
     Declared,
     /// A number said by one side, not answered.
     DeclaredNumber(u64, u64),
-    /// The first of the peer's list that we also allow.
+    /// The first of the peer's list that we also allow; None is a function that is missing (§6.2.1, §13.1).
     Choice(&'static [&'static str]),
     /// Yes if both say Yes.
     And,
@@ -59,7 +60,7 @@ pub enum Rule {
     Minimum(u64, u64),
     /// The larger of two numbers of this range.
     Maximum(u64, u64),
-    /// Obsolete since RFC 7143 §13.25: always this answer, never NotUnderstood.
+    /// Obsolete since RFC 7143 §13.25: always this answer, never NotUnderstood. Ranges (§6.2.2) are among these only.
     Obsolete(&'static str),
     /// A step of CHAP (§12.1.3), or SendTargets: dealt with outside the table.
     Special,

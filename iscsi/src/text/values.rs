@@ -15,7 +15,7 @@ pub fn parse_number(text: &str) -> Option<u64> {
     }
 }
 
-/// A binary value: `0x` and hexadecimal digits, or `0b` and base64; at most 1024 bytes.
+/// A binary value: `0x` and hexadecimal digits, or `0b` and base64; at most 1024 bytes (§12.1.3).
 #[must_use]
 pub fn decode_binary(text: &str) -> Option<Vec<u8>> {
     let bytes = if let Some(digits) = strip_prefix_any_case(text, "0x") {

@@ -156,7 +156,7 @@ pub const fn is_immediate(bhs: &Bhs) -> bool {
     bhs[OPCODE] & IMMEDIATE != 0
 }
 
-/// DataSegmentLength, without padding.
+/// DataSegmentLength, without padding (§11.2.1.6).
 #[must_use]
 #[inline]
 pub const fn data_segment_bytes(bhs: &Bhs) -> usize {
@@ -193,6 +193,7 @@ pub(super) const fn total_ahs_bytes(bhs: &Bhs) -> usize {
 }
 
 #[inline]
+/// A header without data and additional headers: both lengths are zero (§11.2.1.5, §11.2.1.6).
 pub(super) fn new(opcode: Opcode, flags: u8) -> Bhs {
     let mut bhs = [0; BHS_BYTES];
     bhs[OPCODE] = opcode.code();

@@ -1,6 +1,6 @@
 //! Cuts a byte stream into PDUs (RFC 7143 §11.1): header, additional headers, header digest, data, pad, data digest.
 //!
-//! Nothing is copied: a data segment is split off the receive buffer. Lengths are checked as soon as the header is
+//! Digests are CRC32C (§13.1). Nothing is copied: a data segment is split off the receive buffer. Lengths are checked as soon as the header is
 //! there, before the buffer grows for them.
 
 use super::bhs::{Bhs, data_segment_bytes, padding, total_ahs_bytes};

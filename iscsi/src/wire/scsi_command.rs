@@ -1,4 +1,4 @@
-//! SCSI Command (RFC 7143 §11.3).
+//! SCSI Command (RFC 7143 §11.3). The priority (RFC 7144 §5.1.1) is not looked at: all commands are equal.
 
 use super::bhs::*;
 use crate::event::TaskAttribute;

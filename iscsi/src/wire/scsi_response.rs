@@ -1,4 +1,4 @@
-//! SCSI Response (RFC 7143 §11.4).
+//! SCSI Response (RFC 7143 §11.4). The status qualifier (RFC 7144 §5.2.1) is zero.
 
 use super::bhs::*;
 use crate::names::InitiatorTaskTag;

@@ -328,3 +328,18 @@ fn texts_that_contradict_are_rejected() {
         assert_eq!(Reject::parse(&pdu.bhs).reason, RejectReason::ProtocolError.code());
     }
 }
+
+/// §6.2, §11.10: one at a time. While the driver is asked for targets, another request is rejected, and the first is
+/// answered all the same.
+#[test]
+fn a_second_text_request_is_rejected_while_one_is_open() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    let first = text_request(&mut pair);
+    pair.send(first.emit(), &text(&[("SendTargets", "")]));
+    assert!(matches!(pair.event(), Some(crate::Event::SendTargets(_))));
+    let second = text_request(&mut pair);
+    pair.send(second.emit(), &text(&[("X-com.example.key", "1")]));
+    assert_eq!(Reject::parse(&pair.receive().unwrap().bhs).reason, RejectReason::ProtocolError.code());
+    pair.target.complete_send_targets(&[]);
+    assert_eq!(answer(&mut pair).0.initiator_task_tag, first.initiator_task_tag);
+}
