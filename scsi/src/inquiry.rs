@@ -16,8 +16,13 @@ const REVISION: &str = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO
 
 /// VERSION: SPC-4. Linux reads the block limits page only from SPC-3 on.
 const VERSION_SPC4: u8 = 0x06;
-/// SAM-5, iSCSI, SPC-4, SBC-3, without a claim to one revision.
-const VERSION_DESCRIPTORS: [u16; 4] = [0x00A0, 0x0960, 0x0460, 0x04C0];
+/// SAM-5, iSCSI, SPC-4, SBC-3, without a claim to one revision but of iSCSI: RFC 7144 §4.2 has its descriptor be the
+/// sum of the base value and of the level that the session has agreed on.
+const fn version_descriptors(protocol_level: u8) -> [u16; 4] {
+    [0x00A0, 0x0960 + protocol_level as u16, 0x0460, 0x04C0]
+}
+/// iSCSIProtocolLevel of a session that did not negotiate it.
+pub(crate) const PROTOCOL_LEVEL_DEFAULT: u8 = 1;
 const STANDARD_LEN: usize = 74;
 
 /// Where INQUIRY was addressed to (PERIPHERAL QUALIFIER and DEVICE TYPE).
@@ -42,10 +47,10 @@ impl Peripheral {
 
 /// Standard INQUIRY data of whatever stands at the address.
 pub(crate) fn standard(peripheral: Peripheral) -> Vec<u8> {
-    described(peripheral, PRODUCT)
+    described(peripheral, PRODUCT, PROTOCOL_LEVEL_DEFAULT)
 }
 
-fn described(peripheral: Peripheral, product: &str) -> Vec<u8> {
+fn described(peripheral: Peripheral, product: &str, protocol_level: u8) -> Vec<u8> {
     let mut data = vec![peripheral.byte(), 0x00, VERSION_SPC4, 0x12]; // HISUP, RESPONSE DATA FORMAT 2
     data.push(0); // additional length
     let disk = peripheral == Peripheral::Disk;
@@ -56,7 +61,7 @@ fn described(peripheral: Peripheral, product: &str) -> Vec<u8> {
     data.extend(ascii::<16>(product));
     data.extend(ascii::<4>(REVISION));
     data.resize(58, 0);
-    for descriptor in VERSION_DESCRIPTORS {
+    for descriptor in version_descriptors(protocol_level) {
         data.put_u16(descriptor);
     }
     data.resize(STANDARD_LEN, 0);
@@ -70,7 +75,10 @@ impl LogicalUnit {
     /// INQUIRY (SPC-4): without EVPD the PAGE CODE must be zero.
     pub(crate) fn inquiry(&self, nexus: crate::NexusId, evpd: bool, page: u8, allocation: usize) -> Decision {
         let data = match (evpd, page) {
-            (false, 0) => described(Peripheral::Disk, self.config.product),
+            (false, 0) => {
+                let level = self.nexuses.get(nexus).map_or(PROTOCOL_LEVEL_DEFAULT, |n| n.protocol_level);
+                described(Peripheral::Disk, self.config.product, level)
+            }
             (false, _) => return Err(Sense::cdb_field(2, Some(7)).into()),
             (true, _) => {
                 let port = self.nexuses.get(nexus).map_or(1, |n| n.target_port);

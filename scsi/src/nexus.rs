@@ -75,6 +75,8 @@ pub struct NexusId {
 pub(crate) struct Nexus {
     pub(crate) port: InitiatorPort,
     pub(crate) target_port: u16,
+    /// What INQUIRY says of the transport.
+    pub(crate) protocol_level: u8,
     pub(crate) attentions: AttentionQueue,
     /// What reservations leave to this nexus; recomputed whenever they change, read by every command.
     pub(crate) access: Access,
@@ -116,8 +118,14 @@ impl Nexuses {
         self.generation += 1;
         let mut attentions = AttentionQueue::default();
         attentions.push(self.greeting(&port, target_port));
-        let nexus =
-            Nexus { port, target_port, attentions, access: Access::Full, generation: self.generation };
+        let nexus = Nexus {
+            port,
+            target_port,
+            protocol_level: crate::inquiry::PROTOCOL_LEVEL_DEFAULT,
+            attentions,
+            access: Access::Full,
+            generation: self.generation,
+        };
         *self.slots.get_mut(slot)? = Some(nexus);
         Some(NexusId { slot, generation: self.generation })
     }

@@ -103,6 +103,13 @@ impl LogicalUnit {
         Some(id)
     }
 
+    /// The iSCSIProtocolLevel that the session of a nexus agreed on, for the version descriptor of INQUIRY.
+    pub fn set_protocol_level(&mut self, nexus: NexusId, level: u8) {
+        if let Some(nexus) = self.nexuses.get_mut(nexus) {
+            nexus.protocol_level = level;
+        }
+    }
+
     /// I_T nexus loss (SAM-5): RESERVE is released, persistent reservations stay.
     pub fn detach(&mut self, nexus: NexusId) {
         self.nexuses.detach(nexus);

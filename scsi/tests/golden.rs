@@ -11,13 +11,25 @@ fn vpd(rig: &mut Rig, page: u8) -> Vec<u8> {
     rig.good(rig.a, &[0x12, 1, page, 4, 0, 0], &[]).to_vec()
 }
 
+/// RFC 7144 §4.2: the version descriptor of iSCSI is that of the session's level.
+#[test]
+fn the_version_descriptor_of_iscsi_follows_the_session() {
+    let mut rig = Rig::new();
+    for level in [0, 1, 2] {
+        let nexus = rig.a;
+        rig.unit.set_protocol_level(nexus, level);
+        assert_eq!(rig.good(rig.a, &[0x12, 0, 0, 0, 255, 0], &[])[60..62], [0x09, 0x60 + level]);
+        assert_eq!(rig.good(rig.b, &[0x12, 0, 0, 0, 255, 0], &[])[60..62], [0x09, 0x61], "another session");
+    }
+}
+
 #[test]
 fn standard_inquiry() {
     let mut rig = Rig::new();
     let data = rig.good(rig.a, &[0x12, 0, 0, 0, 255, 0], &[]);
     assert_eq!(data[..8], [0x00, 0x00, 0x06, 0x12, 69, 0x38, 0x10, 0x02]);
     assert_eq!(data[8..32], *b"OSVOL   OS volume       ");
-    assert_eq!(data[58..66], [0x00, 0xA0, 0x09, 0x60, 0x04, 0x60, 0x04, 0xC0]);
+    assert_eq!(data[58..66], [0x00, 0xA0, 0x09, 0x61, 0x04, 0x60, 0x04, 0xC0]);
     assert_eq!(data.len(), 74);
     assert_eq!(rig.good(rig.a, &[0x12, 0, 0, 0, 7, 0], &[]).len(), 7);
 }

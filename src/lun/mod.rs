@@ -177,6 +177,11 @@ impl Lun {
         self.unit.lock().attach(initiator, relative_target_port)
     }
 
+    /// The iSCSIProtocolLevel that the session of a nexus agreed on.
+    pub fn set_protocol_level(&self, nexus: NexusId, level: u8) {
+        self.unit.lock().set_protocol_level(nexus, level);
+    }
+
     /// I_T nexus loss: the session ended, however it ended. `quiesce` before another one takes its place.
     pub fn detach(&self, nexus: NexusId) {
         self.unit.lock().detach(nexus);
@@ -237,6 +242,11 @@ impl Lun {
     /// TARGET WARM RESET or COLD RESET, as far as this unit is concerned.
     pub fn target_reset(&self) {
         self.unit.lock().target_reset();
+    }
+
+    /// I_T NEXUS RESET, asked for by this nexus. The portal ends its tasks.
+    pub fn nexus_reset(&self, nexus: NexusId) {
+        self.unit.lock().nexus_reset(nexus);
     }
 
     /// Commands of this unit were aborted, by task management or with their session. To be called where tasks may be

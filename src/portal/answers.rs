@@ -181,6 +181,10 @@ impl Driver {
             Ok(_) if self.connection.is_closed() => {}
             Ok(session) => {
                 self.connection.establish_session(session.tsih);
+                let level = self.connection.parameters().protocol_level;
+                if let Some(units) = &session.units {
+                    units.all().for_each(|unit| unit.lun.set_protocol_level(unit.nexus, level));
+                }
                 self.session = Some(session);
             }
             Err(status) => {
@@ -263,7 +267,7 @@ impl Driver {
         };
         let reach = Reach::of(request.function);
         let meant: Vec<_> = match reach {
-            Reach::Target => units.all().map(|unit| unit.lun.clone()).collect(),
+            Reach::Target | Reach::Nexus => units.all().map(|unit| unit.lun.clone()).collect(),
             Reach::OwnTasks | Reach::LogicalUnit => {
                 units.named(request.lun.0).map(|unit| unit.lun.clone()).into_iter().collect()
             }
@@ -273,7 +277,10 @@ impl Driver {
             let response = TaskManagementResponse::LunDoesNotExist;
             return self.connection.complete_task_management(id, response);
         }
-        if reach == Reach::OwnTasks {
+        if reach == Reach::Nexus {
+            units.all().for_each(|unit| unit.lun.nexus_reset(unit.nexus));
+        }
+        if matches!(reach, Reach::OwnTasks | Reach::Nexus) {
             return self.connection.complete_task_management(id, proposed);
         }
         let others = self.shared.directory.others(units.target.name(), session.tsih);
@@ -284,6 +291,10 @@ impl Driver {
             let clears = function == TaskManagementFunction::ClearTaskSet;
             for other in &others {
                 other.mailbox.abort(scope, clears).await;
+            }
+            if function == TaskManagementFunction::TargetColdReset {
+                // The end of the connection must not overtake the response, and that waits for our own tasks.
+                mailbox.abort(scope, false).await;
             }
             match function {
                 TaskManagementFunction::LogicalUnitReset => {
@@ -296,7 +307,7 @@ impl Driver {
             }
             let _ = mailbox.send(Letter::TaskManagementDone(id, proposed));
             if function == TaskManagementFunction::TargetColdReset {
-                // §11.5.1: "… all sessions are terminated". The one that asked follows when it has its answer.
+                // §11.5.1, §11.6.1: all sessions of the target end; the one that asked when it has its answer.
                 for other in others {
                     other.end().await;
                 }
@@ -318,6 +329,8 @@ fn fresh_challenge() -> Option<(u8, [u8; 32])> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reach {
     OwnTasks,
+    /// Its own session, with all that the logical units hold for it.
+    Nexus,
     LogicalUnit,
     Target,
 }
@@ -329,10 +342,10 @@ impl Reach {
             Function::AbortTask
             | Function::AbortTaskSet
             | Function::ClearAca
-            | Function::ITNexusReset
             | Function::QueryTask
             | Function::QueryTaskSet
             | Function::QueryAsynchronousEvent => Self::OwnTasks,
+            Function::ITNexusReset => Self::Nexus,
             Function::ClearTaskSet | Function::LogicalUnitReset => Self::LogicalUnit,
             Function::TargetWarmReset | Function::TargetColdReset => Self::Target,
         }

@@ -9,7 +9,7 @@ use super::socket::{canonical, is_link_local};
 /// The portal group of all our portals.
 pub(super) const PORTAL_GROUP: PortalGroupTag = PortalGroupTag(1);
 
-/// The answer to SendTargets for targets that are visible to who asks.
+/// The answer to SendTargets for targets that are visible to who asks (RFC 7143 Appendix C).
 pub(super) fn records(names: Vec<IscsiName>, addresses: &[SocketAddr]) -> Vec<TargetRecord> {
     let addresses: Vec<String> = addresses.iter().map(|address| target_address(*address)).collect();
     names.into_iter().map(|name| TargetRecord { name, addresses: addresses.clone() }).collect()

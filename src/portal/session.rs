@@ -74,7 +74,7 @@ impl Drop for Session {
     }
 }
 
-/// Makes a session. May wait: for the old session's commands to end, and for the volume to open.
+/// Makes a session, new or in the place of the one that its TSIH names (RFC 7143 §11.12.6). May wait: for the old session's commands to end, and for the volume to open.
 pub(super) async fn begin(
     directory: Arc<Directory>,
     request: SessionRequested,
@@ -106,6 +106,7 @@ async fn attach(
         tracing::error!(target = %name, error = format!("{error:#}"), "the volume does not open");
         LoginStatus::TargetError
     })?;
+    // §4.4.2: a port is named by name and ISID.
     let port = InitiatorPort::iscsi(request.initiator_name.as_str(), request.isid.0);
     let volume = Unit::attach(luns.volume, port.clone())?;
     let seed = luns.seed.map(|lun| Unit::attach(lun, port)).transpose()?;

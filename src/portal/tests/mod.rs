@@ -4,6 +4,7 @@ mod chap;
 mod client;
 mod seed;
 mod store;
+mod task_management;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -231,6 +232,20 @@ async fn a_logical_unit_reset_waits_for_the_writes_of_other_sessions() {
     let pdu = writer.test_unit_ready().await;
     assert_eq!(ScsiResponsePdu::parse(&pdu.bhs).status, 2);
     assert_eq!(pdu.data[2 + 12], 0x29);
+}
+
+/// RFC 7143 §11.5.1, §11.6.1: like a power-on event. Whoever asks hears the answer, then all connections are closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cold_reset_ends_all_sessions_of_the_target() {
+    let rig = Rig::new();
+    let mut other = rig.log_in(1).await;
+    let mut resetter = rig.log_in(2).await;
+    resetter.send_task_management(TaskManagementFunction::TargetColdReset).await;
+    let pdu = timeout(SOON, resetter.receive()).await.unwrap();
+    assert_eq!(Opcode::of(&pdu.bhs), Opcode::TaskManagementResponse);
+    assert!(timeout(SOON, resetter.is_at_end()).await.unwrap());
+    assert!(timeout(SOON, other.is_at_end()).await.unwrap());
+    until(|| rig.sessions() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
