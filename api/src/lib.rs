@@ -31,6 +31,7 @@ mod plan_script;
 mod plan_work;
 mod profile;
 mod progress;
+mod read_only_target;
 mod refusal;
 mod scrub;
 mod secret;
@@ -85,6 +86,7 @@ pub use profile::{
     ProfileAttribute, ServerProfile, ServerProfileSpec,
 };
 pub use progress::{Phase, Progress};
+pub use read_only_target::{NewReadOnlyTarget, ReadOnlyTarget, ReadOnlyTargetChange};
 pub use refusal::{Code, Refusal};
 pub use scrub::{Finding, Scrub, ScrubPass, ScrubResult, ScrubState};
 pub use secret::Secret;
@@ -117,6 +119,8 @@ pub const DEPLOYMENT_GROUPS: &str = "/rest/deployment-groups";
 pub const OS_VOLUMES: &str = "/rest/os-volumes";
 /// Path of the attachments of all OS volumes.
 pub const ATTACHMENTS: &str = "/rest/os-volume-attachments";
+/// Path of the golden images and snapshots that are served as read-only disks.
+pub const READ_ONLY_TARGETS: &str = "/rest/read-only-targets";
 /// Path of the collection of server hardware types.
 pub const SERVER_HARDWARE_TYPES: &str = "/rest/server-hardware-types";
 /// Path of the collection of server hardware.

@@ -248,8 +248,12 @@ impl Control {
         }
     }
 
-    /// An image that the backup does not have goes, unless a volume lives on it.
+    /// An image that the backup does not have goes, unless a volume lives on it or it is served.
     async fn remove_replaced(&self, image: cow::ImageId) {
+        if self.serves_image(image) {
+            tracing::info!(%image, "a golden image that the backup does not have stays: it is served");
+            return;
+        }
         let store = self.store.clone();
         let removed = self.write(move |tx| {
             golden_images::remove(tx, super::state::row_id(image), None)?;

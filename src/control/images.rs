@@ -20,6 +20,7 @@ use super::placement::if_match;
 use super::state::{Control, row_id};
 use super::{refusals, resources};
 use crate::catalog::{self, Kind, Use, golden_images as rows};
+use crate::portal::ReadOnlyDisk;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use Access::{EditArtifacts, View};
@@ -121,6 +122,8 @@ async fn change(
 
 async fn remove(State(control): State<Arc<Control>>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
     let image = control.known.find(&id)?;
+    let words = format!("golden image {:?}", image.name);
+    let _not_served = control.not_served(ReadOnlyDisk::Image(image.id), (&words, "removed")).await?;
     let if_match = if_match(&headers, None);
     let (store, id, name) = (control.store.clone(), image.id, image.name.clone());
     // The store's part is the last of the transaction: when it refuses, nothing has happened.

@@ -47,6 +47,7 @@ mod plan_scripts;
 mod profile_resource;
 mod profile_spec;
 mod profiles;
+mod read_only_targets;
 pub(crate) mod refusals;
 mod resources;
 mod revisions;

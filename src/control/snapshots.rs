@@ -18,6 +18,7 @@ use super::exports::Withdrawal;
 use super::refusals;
 use super::state::Control;
 use super::volumes::{ForceQuery, in_use};
+use crate::portal::ReadOnlyDisk;
 use crate::service::Scrubber;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -185,6 +186,8 @@ pub(super) async fn remove(
 ) -> Answer {
     let volume = control.find_volume(&id).await?;
     let snapshot = control.find_snapshot(&volume, &snapshot).await?;
+    let words = format!("snapshot {:?} of volume {:?}", snapshot.name, volume.name);
+    let _not_served = control.not_served(ReadOnlyDisk::Snapshot(snapshot.id), (&words, "removed")).await?;
     let removed = control.blocking(move |store| store.remove_snapshot(snapshot.id)).await?;
     removed.map_err(|error| refusals::of_store(&error))?;
     tracing::info!(volume = volume.name, snapshot = snapshot.name, "snapshot removed");

@@ -1,6 +1,6 @@
 //! What the handlers share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -21,6 +21,7 @@ use crate::catalog::{self, Catalog, Tx, golden_images};
 use crate::deploy::Deployer;
 use crate::images::{Added, Importer};
 use crate::lifecycle::Lifecycle;
+use crate::portal::ReadOnlyTargets;
 use crate::service::{Scrubber, SpaceLevels};
 
 /// The daemon as the control API sees it.
@@ -29,6 +30,8 @@ pub struct Control {
     pub(super) catalog: Arc<Catalog>,
     pub(super) exports: Arc<dyn Exports>,
     pub(super) attached: Arc<Attached>,
+    /// Set once the daemon has them; nothing is served before.
+    pub(super) read_only: OnceLock<Arc<ReadOnlyTargets>>,
     pub(super) importer: Arc<Importer>,
     pub(super) bundles: BundleRoom,
     pub(super) names: Arc<Names>,
@@ -75,6 +78,7 @@ impl Control {
             catalog,
             exports,
             attached,
+            read_only: OnceLock::new(),
             importer,
             bundles,
             names,

@@ -1,4 +1,4 @@
-//! A disk as it was at one moment, behind a door.
+//! A disk as it was at one moment, behind a door or as a target of its own.
 
 use cow::{Allocation, Kind, Still, Wait};
 use scsi::{StatusRun, Usage};
@@ -20,10 +20,7 @@ impl BlockStore for StillDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8], wait: Wait) -> Result<()> {
-        match wait {
-            Wait::No => Err(StoreError(Kind::WouldBlock)),
-            Wait::Yes => Ok(self.0.read(offset, out)?),
-        }
+        Ok(self.0.read_with(offset, out, wait)?)
     }
 
     fn write(&self, _: u64, _: &[&[u8]], _: Wait) -> Result<()> {

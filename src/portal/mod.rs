@@ -16,6 +16,7 @@ mod driver;
 mod gatekeeper;
 mod limits;
 mod mailbox;
+mod read_only;
 mod session;
 mod socket;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use budget::Budget;
 use driver::Driver;
 use gatekeeper::Gatekeeper;
 pub(crate) use mailbox::Mailbox;
+pub use read_only::{ReadOnlyDisk, ReadOnlyTargets};
 pub use socket::bind;
 pub(crate) use socket::configure;
 pub use volumes::{SeedOf, VolumeExports};

@@ -209,7 +209,7 @@ fn damaged_reservations(directory: &Path) -> HashMap<VolumeId, PathBuf> {
     damaged.collect()
 }
 
-fn summary(session: SessionListing) -> SessionSummary {
+pub(super) fn summary(session: SessionListing) -> SessionSummary {
     SessionSummary {
         initiator_name: session.initiator.to_string(),
         address: Some(session.address.ip().to_canonical().to_string()),

@@ -114,9 +114,14 @@ impl Still {
 
     /// Fills `out` with the bytes from `offset` on; both are whole sectors. Every checksum is compared.
     pub fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.read_with(offset, out, Wait::Yes)
+    }
+
+    /// The same; with `Wait::No` it fails with `WouldBlock` where it would wait for the disk.
+    pub fn read_with(&self, offset: u64, out: &mut [u8], wait: Wait) -> Result<()> {
         match &self.disk {
-            Source::Image(image) => image.read(offset, out, Wait::Yes),
-            Source::Layers(volume) => volume.read(offset, out, Wait::Yes),
+            Source::Image(image) => image.read(offset, out, wait),
+            Source::Layers(volume) => volume.read(offset, out, wait),
         }
     }
 

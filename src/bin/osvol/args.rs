@@ -176,6 +176,24 @@ pub(crate) enum ImageCommand {
         #[command(flatten)]
         to: ExportTo,
     },
+    /// Serves a golden image as a disk of its own: write-protected, to any number of initiators at a time. One that is
+    /// served already is changed; what is not given stays.
+    Serve {
+        /// Name or id.
+        name: String,
+        #[command(flatten)]
+        serve: ServeOptions,
+    },
+    /// Serves a golden image no more. Refused while an initiator is logged in.
+    Unserve {
+        /// Name or id.
+        name: String,
+        /// Do it even though initiators are logged in: their disk vanishes under them.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Lists golden images and snapshots that are served as disks of their own.
+    Served,
     /// Lists golden images.
     #[command(visible_alias = "ls")]
     List,
@@ -208,24 +226,6 @@ pub(crate) enum VolumeCommand {
         /// Size such as 40GiB or 512M; the golden image's if not given. What lies past the image reads zeros.
         #[arg(long)]
         size: Option<Size>,
-    },
-    /// Lists OS volumes.
-    #[command(visible_alias = "ls")]
-    List,
-    /// Shows one OS volume, and how to connect to it.
-    Show {
-        /// Name or id.
-        name: String,
-    },
-    /// Shows what happened when an OS volume was deployed, and what its plan scripts printed.
-    Log {
-        /// Name or id.
-        name: String,
-    },
-    /// Writes an OS volume as it is at this moment, or a snapshot of it, to a new file. The volume may be in use.
-    Export {
-        /// Name or id.
-        name: String,
         #[command(flatten)]
         access: AccessOptions,
         #[command(flatten)]
@@ -245,6 +245,24 @@ pub(crate) enum VolumeCommand {
         name: String,
         #[command(flatten)]
         to: RedirectTo,
+    },
+    /// Lists OS volumes.
+    #[command(visible_alias = "ls")]
+    List,
+    /// Shows one OS volume, and how to connect to it.
+    Show {
+        /// Name or id.
+        name: String,
+    },
+    /// Shows what happened when an OS volume was deployed, and what its plan scripts printed.
+    Log {
+        /// Name or id.
+        name: String,
+    },
+    /// Writes an OS volume as it is at this moment, or a snapshot of it, to a new file. The volume may be in use.
+    Export {
+        /// Name or id.
+        name: String,
         /// A snapshot of it, by name or id, instead of the volume as it is now.
         #[arg(long)]
         snapshot: Option<String>,
@@ -303,6 +321,16 @@ pub(crate) enum ScrubCommand {
     Start,
     /// Ends the pass that runs. The next one begins from the start.
     Stop,
+}
+
+/// Who may read a disk that is served, and in blocks of which length.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct ServeOptions {
+    #[command(flatten)]
+    pub(crate) access: AccessOptions,
+    /// Bytes of a logical block, 512 or 4096: as the disk had them whose content it is.
+    #[arg(long, value_name = "BYTES", value_parser = access::block_size)]
+    pub(crate) block_size: Option<u64>,
 }
 
 /// A number of bytes, or none.
@@ -417,6 +445,28 @@ pub(crate) enum SnapshotCommand {
         #[arg(value_parser = Name::parse)]
         name: Name,
     },
+    /// Serves a snapshot as a disk of its own: write-protected, to any number of initiators at a time. One that is
+    /// served already is changed; what is not given stays.
+    Serve {
+        /// The volume, by name or id.
+        volume: String,
+        /// The snapshot, by name or id.
+        name: String,
+        #[command(flatten)]
+        serve: ServeOptions,
+    },
+    /// Serves a snapshot no more. Refused while an initiator is logged in.
+    Unserve {
+        /// The volume, by name or id.
+        volume: String,
+        /// The snapshot, by name or id.
+        name: String,
+        /// Do it even though initiators are logged in: their disk vanishes under them.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Lists golden images and snapshots that are served as disks of their own.
+    Served,
     /// Lists snapshots.
     #[command(visible_alias = "ls")]
     List {

@@ -9,6 +9,7 @@ use config::Size;
 use serde_json::{Map, Value};
 
 use super::named::{Named, set};
+use super::serve::{self, Served};
 use super::{counted, export, facts, path, resource};
 use crate::args::ImageCommand;
 use crate::client::Client;
@@ -40,6 +41,9 @@ pub(crate) fn run(command: &ImageCommand, client: &Client, output: &Output) -> R
             };
             IMAGES.edit(name, change, client, output)
         }
+        ImageCommand::Serve { name, serve } => serve::serve(Served::Image(name), serve, client, output),
+        ImageCommand::Unserve { name, force } => serve::unserve(Served::Image(name), *force, client, output),
+        ImageCommand::Served => serve::list(client, output),
         ImageCommand::List => list(client, output),
         ImageCommand::Show { name } => show(client, output, name),
         ImageCommand::Remove { name } => remove(client, output, name),

@@ -4,6 +4,7 @@ use api::{Collection, Name, NewSnapshot, OsVolume, Snapshot};
 use config::Size;
 
 use super::resource;
+use super::serve::{self, Served};
 use crate::args::SnapshotCommand;
 use crate::client::Client;
 use crate::failure::Failure;
@@ -13,6 +14,13 @@ use crate::table::{Column, Table};
 pub(crate) fn run(command: &SnapshotCommand, client: &Client, output: &Output) -> Result<(), Failure> {
     match command {
         SnapshotCommand::Create { volume, name } => create(client, output, volume, name),
+        SnapshotCommand::Serve { volume, name, serve } => {
+            serve::serve(Served::Snapshot(volume, name), serve, client, output)
+        }
+        SnapshotCommand::Unserve { volume, name, force } => {
+            serve::unserve(Served::Snapshot(volume, name), *force, client, output)
+        }
+        SnapshotCommand::Served => serve::list(client, output),
         SnapshotCommand::List { volume } => list(client, output, volume.as_deref()),
         SnapshotCommand::Remove { volume, name } => remove(client, output, volume, name),
         SnapshotCommand::Rollback { volume, name, force } => roll_back(client, output, volume, name, *force),
