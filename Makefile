@@ -49,9 +49,9 @@ soak: ## random crashes of the store for SECONDS=600, from SEED=1; a failure pri
 	@tests/rig/install-deps.sh build
 	cargo run -p cow --profile sim --features sim --example soak --locked -- --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
-fuzz: ## a fuzzer of what is read from disk, TARGET=store for SECONDS=60; needs a nightly compiler and cargo-fuzz
+fuzz: ## a fuzzer of ROOM=cow (disk), iscsi (peer) or scsi (commands): TARGET=all for SECONDS=60 each; needs nightly and cargo-fuzz
 	@tests/rig/install-deps.sh build
-	@cow/fuzz/run.sh "$(or $(TARGET),store)" "$(or $(SECONDS),60)"
+	@tests/fuzz.sh "$(or $(ROOM),cow)" "$(or $(TARGET),all)" "$(or $(SECONDS),60)"
 
 kills: ## osvold under load, killed KILLS=300 times, every acknowledged write verified; SEED= as well
 	@tests/rig/install-deps.sh build run test

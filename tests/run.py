@@ -51,7 +51,7 @@ def scripts(*patterns):
 
 
 def stages(which):
-    shell = scripts("tests/**/*.sh", "tests/rig/lib/*", "cow/fuzz/*.sh", ".ci/run")
+    shell = scripts("tests/**/*.sh", "tests/rig/lib/*", ".ci/run")
     python = scripts("tests/**/*.py", "benches/**/*.py", "cow/tests/*.py")
     fast = [
         Stage("format", cargo("fmt", "--all", "--check")),
