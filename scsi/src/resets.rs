@@ -25,6 +25,19 @@ impl LogicalUnit {
         self.refresh_access();
     }
 
+    /// I_T NEXUS RESET (SAM-5 §6.3.5): what the loss of the nexus gives free is free, and the nexus, which stays, is
+    /// told so.
+    pub fn nexus_reset(&mut self, nexus: NexusId) {
+        self.reservations.nexus_lost(nexus);
+        if self.mode.nexus_lost(nexus) {
+            self.nexuses.announce(Attention::ModeChanged, None);
+        }
+        if let Some(nexus) = self.nexuses.get_mut(nexus) {
+            nexus.attentions.push(Attention::NexusLoss);
+        }
+        self.refresh_access();
+    }
+
     /// Commands of this nexus were aborted by another one (CLEAR TASK SET, TAS=0): tell it (SAM-5).
     pub fn commands_cleared(&mut self, nexus: NexusId) {
         if let Some(nexus) = self.nexuses.get_mut(nexus) {

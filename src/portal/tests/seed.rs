@@ -13,11 +13,11 @@ use super::{Rig, SOON, TARGET};
 use crate::exports::Access;
 use crate::lun::{Lun, LunConfig, ReadOnlyMemory};
 
-const VOLUME: LogicalUnitNumber = LogicalUnitNumber::ZERO;
-const SEED: LogicalUnitNumber = LogicalUnitNumber([0, 1, 0, 0, 0, 0, 0, 0]);
+pub(super) const VOLUME: LogicalUnitNumber = LogicalUnitNumber::ZERO;
+pub(super) const SEED: LogicalUnitNumber = LogicalUnitNumber([0, 1, 0, 0, 0, 0, 0, 0]);
 const NOTHING: LogicalUnitNumber = LogicalUnitNumber([0, 2, 0, 0, 0, 0, 0, 0]);
 
-fn rig() -> Rig {
+pub(super) fn rig() -> Rig {
     let unit = UnitConfig {
         read_only: true,
         number: 1,
@@ -30,7 +30,7 @@ fn rig() -> Rig {
 }
 
 /// Key and code of the sense that the next TEST UNIT READY brings; none when the unit is ready.
-async fn sense(client: &mut Client, lun: LogicalUnitNumber) -> Option<(u8, u8)> {
+pub(super) async fn sense(client: &mut Client, lun: LogicalUnitNumber) -> Option<(u8, u8)> {
     client.lun = lun;
     let pdu = client.test_unit_ready().await;
     (ScsiResponsePdu::parse(&pdu.bhs).status == 2).then(|| (pdu.data[4] & 0x0F, pdu.data[2 + 12]))

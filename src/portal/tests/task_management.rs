@@ -1,0 +1,183 @@
+//! Task management through a portal: every function that aborts, on each state of a write, over sessions and units.
+
+use iscsi::wire::{Opcode, Pdu, ScsiResponsePdu, TaskManagementResponsePdu};
+use iscsi::{InitiatorTaskTag, LogicalUnitNumber, TaskManagementFunction};
+use tokio::time::timeout;
+
+use super::client::Client;
+use super::seed::{SEED, VOLUME, rig, sense};
+use super::{A_WHILE, Rig, SOON, until};
+
+const RESERVE_6: [u8; 16] = [0x16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const RESERVATION_CONFLICT: u8 = 0x18;
+const RESET_OR_LOSS: Option<(u8, u8)> = Some((6, 0x29));
+const COMMANDS_CLEARED: Option<(u8, u8)> = Some((6, 0x2f));
+
+async fn ready(rig: &Rig, isid: u8) -> Client {
+    let mut client = rig.log_in(isid).await;
+    client.lun = SEED;
+    client.clear_attention().await;
+    client.lun = VOLUME;
+    client
+}
+
+async fn status(client: &mut Client, lun: LogicalUnitNumber, cdb: [u8; 16]) -> u8 {
+    client.lun = lun;
+    client.send_command(cdb, 0, &[]).await;
+    ScsiResponsePdu::parse(&client.receive().await.bhs).status
+}
+
+fn is_complete(pdu: &Pdu, client: &Client) {
+    assert_eq!(Opcode::of(&pdu.bhs), Opcode::TaskManagementResponse);
+    let response = TaskManagementResponsePdu::parse(&pdu.bhs);
+    assert_eq!((response.response, response.initiator_task_tag), (0, client.last_tag()));
+}
+
+async fn manage(client: &mut Client, function: TaskManagementFunction, lun: LogicalUnitNumber) {
+    client.lun = lun;
+    client.send_task_management(function).await;
+    let pdu = timeout(SOON, client.receive()).await.unwrap();
+    is_complete(&pdu, client);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nexus_reset_releases_what_the_nexus_holds_and_tells_it_on_every_unit() {
+    let rig = rig();
+    let mut holder = ready(&rig, 1).await;
+    let mut other = ready(&rig, 2).await;
+    for lun in [VOLUME, SEED] {
+        assert_eq!(status(&mut holder, lun, RESERVE_6).await, 0);
+        assert_eq!(status(&mut other, lun, [0; 16]).await, RESERVATION_CONFLICT);
+    }
+    manage(&mut holder, TaskManagementFunction::ITNexusReset, VOLUME).await;
+    for lun in [VOLUME, SEED] {
+        assert_eq!(sense(&mut other, lun).await, None, "free, and nobody else is told");
+        let pdu = {
+            holder.lun = lun;
+            holder.test_unit_ready().await
+        };
+        assert_eq!(pdu.data[2 + 12..2 + 14], [0x29, 0x07], "I_T NEXUS LOSS OCCURRED");
+        assert_eq!(sense(&mut holder, lun).await, None);
+    }
+    assert_eq!(rig.sessions(), 2, "the session goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nexus_reset_waits_for_its_own_writes_and_for_nobody_elses() {
+    let rig = rig();
+    let mut resetter = ready(&rig, 1).await;
+    let mut other = ready(&rig, 2).await;
+    rig.store.stall();
+    other.send_write(8, &[2; 512]).await;
+    until(|| rig.store.stalled_calls() == 1).await;
+    manage(&mut resetter, TaskManagementFunction::ITNexusReset, VOLUME).await;
+    resetter.send_write(0, &[1; 512]).await;
+    assert_eq!(sense_of_answer(&mut resetter).await, RESET_OR_LOSS, "told before anything is written");
+    resetter.send_write(0, &[1; 512]).await;
+    until(|| rig.store.stalled_calls() == 2).await;
+    resetter.send_task_management(TaskManagementFunction::ITNexusReset).await;
+    assert!(timeout(A_WHILE, resetter.receive()).await.is_err(), "its own write is still under way");
+    rig.store.resume();
+    let pdu = timeout(SOON, resetter.receive()).await.unwrap();
+    is_complete(&pdu, &resetter);
+    let pdu = timeout(SOON, other.receive()).await.unwrap();
+    assert_eq!(ScsiResponsePdu::parse(&pdu.bhs).status, 0, "the other's write is answered");
+}
+
+async fn sense_of_answer(client: &mut Client) -> Option<(u8, u8)> {
+    let pdu = client.receive().await;
+    (ScsiResponsePdu::parse(&pdu.bhs).status == 2).then(|| (pdu.data[4] & 0x0F, pdu.data[2 + 12]))
+}
+
+/// Each function that reaches other sessions waits for their writes, and what they wrote stays what it is then.
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_that_reach_other_sessions_wait_for_their_writes() {
+    use TaskManagementFunction as Function;
+    for (function, told) in [
+        (Function::ClearTaskSet, COMMANDS_CLEARED),
+        (Function::LogicalUnitReset, RESET_OR_LOSS),
+        (Function::TargetWarmReset, RESET_OR_LOSS),
+    ] {
+        let rig = rig();
+        let mut writer = ready(&rig, 1).await;
+        let mut resetter = ready(&rig, 2).await;
+        rig.store.stall();
+        writer.send_write(0, &[1; 512]).await;
+        until(|| rig.store.stalled_calls() == 1).await;
+        resetter.send_task_management(function).await;
+        assert!(timeout(A_WHILE, resetter.receive()).await.is_err(), "{function:?}");
+        rig.store.resume();
+        let pdu = timeout(SOON, resetter.receive()).await.unwrap();
+        is_complete(&pdu, &resetter);
+        assert_eq!(rig.store.writes_done(), 1, "{function:?}");
+        // 29h is the code of every reset and of a lost nexus; the aborted write itself has no answer.
+        assert_eq!(sense(&mut writer, VOLUME).await, told, "{function:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cleared_on_one_unit_goes_on_on_the_other() {
+    let rig = rig();
+    let mut writer = ready(&rig, 1).await;
+    let mut resetter = ready(&rig, 2).await;
+    rig.store.stall();
+    writer.send_write(0, &[1; 512]).await;
+    until(|| rig.store.stalled_calls() == 1).await;
+    manage(&mut resetter, TaskManagementFunction::ClearTaskSet, SEED).await;
+    manage(&mut resetter, TaskManagementFunction::LogicalUnitReset, SEED).await;
+    rig.store.resume();
+    let pdu = timeout(SOON, writer.receive()).await.unwrap();
+    assert_eq!(ScsiResponsePdu::parse(&pdu.bhs).status, 0, "the volume's write is answered");
+    assert_eq!(sense(&mut writer, VOLUME).await, None);
+    assert_eq!(sense(&mut writer, SEED).await, RESET_OR_LOSS, "the reset unit tells it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_task_set_stops_ones_own_commands_only() {
+    let rig = rig();
+    let mut aborter = ready(&rig, 1).await;
+    let mut other = ready(&rig, 2).await;
+    rig.store.stall();
+    other.send_write(8, &[2; 512]).await;
+    aborter.send_write(0, &[1; 512]).await;
+    until(|| rig.store.stalled_calls() == 2).await;
+    aborter.send_task_management(TaskManagementFunction::AbortTaskSet).await;
+    assert!(timeout(A_WHILE, aborter.receive()).await.is_err());
+    rig.store.resume();
+    let pdu = timeout(SOON, aborter.receive()).await.unwrap();
+    is_complete(&pdu, &aborter);
+    let pdu = timeout(SOON, other.receive()).await.unwrap();
+    assert_eq!(ScsiResponsePdu::parse(&pdu.bhs).status, 0);
+    assert_eq!(sense(&mut other, VOLUME).await, None);
+    assert_eq!(sense(&mut aborter, VOLUME).await, None);
+}
+
+/// RFC 7143 §11.5.1: the sessions end. The response comes first, also when it had to wait for a write of one's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cold_reset_is_answered_before_all_sessions_end() {
+    let rig = rig();
+    let mut resetter = ready(&rig, 1).await;
+    let mut other = ready(&rig, 2).await;
+    rig.store.stall();
+    resetter.send_write(0, &[1; 512]).await;
+    other.send_write(8, &[2; 512]).await;
+    until(|| rig.store.stalled_calls() == 2).await;
+    resetter.send_task_management(TaskManagementFunction::TargetColdReset).await;
+    assert!(timeout(A_WHILE, resetter.receive()).await.is_err(), "both writes are still under way");
+    rig.store.resume();
+    let pdu = timeout(SOON, resetter.receive()).await.unwrap();
+    is_complete(&pdu, &resetter);
+    assert_eq!(rig.store.writes_done(), 2);
+    assert!(resetter.is_at_end().await && other.is_at_end().await);
+    until(|| rig.sessions() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_is_no_task_is_told() {
+    let rig = rig();
+    let mut client = ready(&rig, 1).await;
+    client.send_task_management(TaskManagementFunction::AbortTask).await;
+    let response = TaskManagementResponsePdu::parse(&client.receive().await.bhs);
+    assert_eq!((response.response, response.initiator_task_tag), (1, client.last_tag()));
+    assert_ne!(client.last_tag(), InitiatorTaskTag::RESERVED);
+}
