@@ -83,6 +83,7 @@ def stages(which):
         Stage("kills", ["tests/kills.py"], after=prepared),
         Stage("power-cuts", ["tests/power_cuts.py"], after=prepared),
         Stage("conformance", ["tests/conformance.py"], 900, prepared),
+        Stage("read-only", ["tests/read_only.py"], after=prepared),
         Stage("guest", ["tests/guest.py"], after=prepared),
         Stage("boot", ["tests/boot.py"], 900, prepared),
         Stage("lifecycle", ["tests/lifecycle.py"], 900, prepared),
