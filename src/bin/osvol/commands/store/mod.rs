@@ -2,8 +2,10 @@
 
 mod words;
 
-use std::io::{IsTerminal, Write, stderr};
+use std::fs;
+use std::io::{self, IsTerminal, Write, stderr};
 use std::ops::ControlFlow;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -66,7 +68,8 @@ fn dump(path: &Path, selection: &Selection, output: &Output) -> Result<(), Failu
 
 fn repair(path: &Path, to: &Path, output: &Output) -> Result<(), Failure> {
     let store = Offline::open(path)?;
-    let repaired = measured(Phase::Working, output, |progress| store.repair(to, progress))?;
+    let mut repaired = measured(Phase::Working, output, |progress| store.repair(to, progress))?;
+    repaired.notes.extend(take_settings(path, to)?);
     match output.json {
         true => {
             let report = words::report_json(&repaired.report);
@@ -78,6 +81,38 @@ fn repair(path: &Path, to: &Path, output: &Output) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::Damage("not everything could be saved".to_owned())),
     }
+}
+
+/// Directory of a store with what volumes are exported with; the daemon's, a file each.
+const SETTINGS: &str = "exports";
+
+/// Takes over what volumes are exported with: without it they would be open to everybody. Gives what it could not take.
+fn take_settings(from: &Path, to: &Path) -> Result<Vec<String>, Failure> {
+    let (from, to) = (from.join(SETTINGS), to.join(SETTINGS));
+    let entries = match fs::read_dir(&from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Failure::file("read", &from))?,
+    };
+    fs::DirBuilder::new().mode(0o700).create(&to).map_err(Failure::file("make", &to))?;
+    let mut notes = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Failure::file("read", &from))?;
+        let new = to.join(entry.file_name());
+        // The copy has the mode of the file. One that cannot be read is there, empty: it closes its volume.
+        if let Err(error) = fs::copy(entry.path(), &new) {
+            fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)
+                .map_err(Failure::file("make", &new))?;
+            notes.push(format!("{}: {error}; its volume is exported to nobody", entry.path().display()));
+        }
+        fs::File::open(&new).and_then(|file| file.sync_all()).map_err(Failure::file("sync", &new))?;
+    }
+    fs::File::open(&to).and_then(|directory| directory.sync_all()).map_err(Failure::file("sync", &to))?;
+    Ok(notes)
 }
 
 fn export(
