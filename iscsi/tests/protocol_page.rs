@@ -9,7 +9,6 @@
     clippy::cast_possible_truncation,
     reason = "a test may stop at the first surprise"
 )]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a page without its markers fails the test")]
 
 use iscsi::text::{KEYS, Rule, Scope, Senders};
 use iscsi::{ConnectionConfig, limits};
@@ -102,34 +101,4 @@ fn the_tables_of_the_page_are_those_of_the_code() {
         return;
     }
     assert!(old == new, "docs/PROTOCOL.md is out of date: run with UPDATE_DOCS=1");
-}
-
-#[test]
-fn every_requirement_names_a_file_and_a_test_that_exist() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let sources = sources(&root.join("iscsi/src")) + &sources(&root.join("src/portal"));
-    let page = std::fs::read_to_string(page()).unwrap();
-    let rows: Vec<&str> =
-        page.lines().filter(|line| line.starts_with("| ") && line.contains(".rs` |")).collect();
-    assert!(rows.len() > 30);
-    for row in rows {
-        let quoted: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
-        let [file, test] = quoted[..] else { panic!("a row names a file and a test: {row}") };
-        assert!(root.join(file).is_file(), "{row}");
-        assert!(sources.contains(&format!("fn {test}(")), "{row}");
-    }
-}
-
-/// The text of all Rust files under a folder.
-fn sources(folder: &std::path::Path) -> String {
-    let mut text = String::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            text += &sources(&path);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            text += &std::fs::read_to_string(path).unwrap();
-        }
-    }
-    text
 }
