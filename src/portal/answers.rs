@@ -7,7 +7,7 @@ use iscsi::auth::AuthenticationPolicy;
 use iscsi::{
     CloseReason, Command, Event, IscsiName, LoginAuthorization, LoginRequested, LoginStatus, ScsiResponse,
     SendTargetsRequested, SendTargetsScope, SessionRequested, SessionType, TaskManagement,
-    TaskManagementFunction, TaskManagementResponse, TaskScope,
+    TaskManagementFunction, TaskManagementId, TaskManagementResponse, TaskScope,
 };
 use tokio::sync::watch;
 
@@ -258,6 +258,18 @@ impl Driver {
         units.all().filter(cleared).for_each(|unit| unit.lun.commands_cleared(unit.nexus));
     }
 
+    /// The nexus is lost to every unit, and its session ends (RFC 7144 §6.3, §6.5): after the response, which waits for
+    /// the tasks that were aborted.
+    fn reset_nexus(&self, units: &Units, id: TaskManagementId, response: TaskManagementResponse) {
+        units.all().for_each(|unit| unit.lun.nexus_reset(unit.nexus));
+        let mailbox = self.mailbox.clone();
+        tokio::spawn(async move {
+            mailbox.abort(TaskScope::All, false).await;
+            let _ = mailbox.send(Letter::TaskManagementDone(id, response));
+            let _ = mailbox.send(Letter::Close);
+        });
+    }
+
     /// The connection has stopped its own tasks; here the logical unit and the other sessions follow. The response
     /// goes out when nothing of what was aborted has an effect any more.
     fn manage_tasks(&mut self, request: TaskManagement) {
@@ -277,11 +289,10 @@ impl Driver {
             let response = TaskManagementResponse::LunDoesNotExist;
             return self.connection.complete_task_management(id, response);
         }
-        if reach == Reach::Nexus {
-            units.all().for_each(|unit| unit.lun.nexus_reset(unit.nexus));
-        }
-        if matches!(reach, Reach::OwnTasks | Reach::Nexus) {
-            return self.connection.complete_task_management(id, proposed);
+        match reach {
+            Reach::OwnTasks => return self.connection.complete_task_management(id, proposed),
+            Reach::Nexus => return self.reset_nexus(units, id, proposed),
+            Reach::LogicalUnit | Reach::Target => {}
         }
         let others = self.shared.directory.others(units.target.name(), session.tsih);
         let mailbox = self.mailbox.clone();

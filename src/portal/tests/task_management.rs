@@ -50,29 +50,32 @@ async fn a_nexus_reset_releases_what_the_nexus_holds_and_tells_it_on_every_unit(
         assert_eq!(status(&mut other, lun, [0; 16]).await, RESERVATION_CONFLICT);
     }
     manage(&mut holder, TaskManagementFunction::ITNexusReset, VOLUME).await;
+    assert!(holder.is_at_end().await, "its session ends");
     for lun in [VOLUME, SEED] {
         assert_eq!(sense(&mut other, lun).await, None, "free, and nobody else is told");
-        let pdu = {
-            holder.lun = lun;
-            holder.test_unit_ready().await
-        };
-        assert_eq!(pdu.data[2 + 12..2 + 14], [0x29, 0x07], "I_T NEXUS LOSS OCCURRED");
-        assert_eq!(sense(&mut holder, lun).await, None);
     }
-    assert_eq!(rig.sessions(), 2, "the session goes on");
+    until(|| rig.sessions() == 1).await;
+    let mut again = Client::connect(rig.address).await;
+    assert_eq!(again.log_in(super::TARGET, 1).await, [0, 0]);
+    for lun in [VOLUME, SEED] {
+        again.lun = lun;
+        let pdu = again.test_unit_ready().await;
+        assert_eq!(pdu.data[2 + 12..2 + 14], [0x29, 0x07], "I_T NEXUS LOSS OCCURRED");
+        assert_eq!(sense(&mut again, lun).await, None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nexus_reset_waits_for_its_own_writes_and_for_nobody_elses() {
     let rig = rig();
-    let mut resetter = ready(&rig, 1).await;
-    let mut other = ready(&rig, 2).await;
+    let mut idle = ready(&rig, 1).await;
+    let mut resetter = ready(&rig, 2).await;
+    let mut other = ready(&rig, 3).await;
     rig.store.stall();
     other.send_write(8, &[2; 512]).await;
     until(|| rig.store.stalled_calls() == 1).await;
-    manage(&mut resetter, TaskManagementFunction::ITNexusReset, VOLUME).await;
-    resetter.send_write(0, &[1; 512]).await;
-    assert_eq!(sense_of_answer(&mut resetter).await, RESET_OR_LOSS, "told before anything is written");
+    manage(&mut idle, TaskManagementFunction::ITNexusReset, VOLUME).await;
+    assert!(idle.is_at_end().await);
     resetter.send_write(0, &[1; 512]).await;
     until(|| rig.store.stalled_calls() == 2).await;
     resetter.send_task_management(TaskManagementFunction::ITNexusReset).await;
@@ -80,13 +83,9 @@ async fn a_nexus_reset_waits_for_its_own_writes_and_for_nobody_elses() {
     rig.store.resume();
     let pdu = timeout(SOON, resetter.receive()).await.unwrap();
     is_complete(&pdu, &resetter);
+    assert!(resetter.is_at_end().await);
     let pdu = timeout(SOON, other.receive()).await.unwrap();
     assert_eq!(ScsiResponsePdu::parse(&pdu.bhs).status, 0, "the other's write is answered");
-}
-
-async fn sense_of_answer(client: &mut Client) -> Option<(u8, u8)> {
-    let pdu = client.receive().await;
-    (ScsiResponsePdu::parse(&pdu.bhs).status == 2).then(|| (pdu.data[4] & 0x0F, pdu.data[2 + 12]))
 }
 
 /// Each function that reaches other sessions waits for their writes, and what they wrote stays what it is then.
