@@ -98,11 +98,24 @@ impl Connection {
         }
     }
 
+    /// What comes before its turn is copied, so that it keeps no receive buffer in memory, and counted. No initiator that
+    /// sends its commands in order on one connection (§4.2.2.1) comes near the limit.
     fn hold(&mut self, cmd_sn: SerialNumber, pdu: Option<Pdu>) {
         let is_new = self.held.iter().all(|(other, _)| *other != cmd_sn);
-        if is_new && self.held.len() < HELD_COMMANDS_MAX {
-            self.held.push((cmd_sn, pdu));
+        if !is_new || self.held.len() >= HELD_COMMANDS_MAX {
+            return;
         }
+        let data_bytes = |pdu: &Option<Pdu>| pdu.as_ref().map_or(0, |pdu| pdu.data.len());
+        let held_bytes: usize = self.held.iter().map(|(_, pdu)| data_bytes(pdu)).sum();
+        if held_bytes + data_bytes(&pdu) > self.config.buffered_bytes_max {
+            return self.fail("too much data ahead of a missing command");
+        }
+        let copied = pdu.map(|pdu| Pdu {
+            ahs: Bytes::copy_from_slice(&pdu.ahs),
+            data: Bytes::copy_from_slice(&pdu.data),
+            ..pdu
+        });
+        self.held.push((cmd_sn, copied));
     }
 
     fn dispatch_held(&mut self) {
@@ -164,7 +177,9 @@ impl Connection {
             target_transfer_tag: TargetTransferTag::RESERVED,
             sequence: self.next_sequence(),
         };
-        self.transmit.push_with(answer.emit(), data.slice(..data.len().min(bytes_max)));
+        // A copy: what waits to be sent must not keep the buffer in memory that the ping came in.
+        let echo = Bytes::copy_from_slice(&data[..data.len().min(bytes_max)]);
+        self.transmit.push_with(answer.emit(), echo);
     }
 
     pub(super) fn handle_ping_timeout(&mut self, now: Instant) {

@@ -7,8 +7,9 @@ use crate::payload::Payload;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
-/// Pieces shorter than this are joined.
-const JOINED_BYTES_MAX: usize = 4096;
+/// Pieces shorter than this are joined: a slice keeps all of the receive buffer in memory that it lies in, up to a MiB,
+/// whatever else came in that and was dropped.
+const JOINED_BYTES_MAX: usize = 64 * 1024;
 /// What is joined at a time.
 const TAIL_BYTES_MAX: usize = 64 * 1024;
 

@@ -6,6 +6,7 @@ mod keys;
 mod login;
 mod model;
 mod pair;
+mod pinned;
 mod refusals;
 mod session;
 mod task_management;
