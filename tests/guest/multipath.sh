@@ -46,7 +46,7 @@ defaults {
 }
 CONF
 must iscsiadm -m discovery -t sendtargets -p "$FOUR" > /dev/null
-for setting in "node.session.timeo.replacement_timeout 4" "node.conn[0].timeo.noop_out_interval 2" "node.conn[0].timeo.noop_out_timeout 2"; do
+for setting in "node.session.timeo.replacement_timeout 2" "node.conn[0].timeo.noop_out_interval 1" "node.conn[0].timeo.noop_out_timeout 2"; do
   must node_set "$PATHS" "${setting% *}" "${setting#* }"
 done
 login "$PATHS"
