@@ -11,7 +11,8 @@ serves it, and every block is read:
 
 - what SYNCHRONIZE CACHE or FUA had acknowledged before the cut is there, or something later;
 - every other block is old or new, never garbage, zeros or the golden image's once it had been overwritten;
-- a volume is as it was at one moment: nothing acknowledged is missing that something later outlives.
+- a volume is as it was at one moment: nothing acknowledged is missing that something later outlives;
+- registrations and the persistent reservation are the last ones acknowledged with APTPL, or later ones; without it, none.
 
 A glance is a cut of which only the check is seen, without the data: many moments for the time that one cut takes.
 The last disk is older than it is said to be, to see that the comparison does notice.
@@ -28,8 +29,10 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "rig"))
 from cases import ADDRESS, Cases, Failed, enter_namespace, expect  # noqa: E402
+from command import Disk  # noqa: E402
 from initiator import Session, serve  # noqa: E402
 from ledger import Ledger, Wrong  # noqa: E402
+from registrations import Registrations, check  # noqa: E402
 from target import Volume, binary  # noqa: E402
 from vm import initrd_folder, run_guest  # noqa: E402
 from writelog import FLUSH, Replay, entries_so_far, read_entries  # noqa: E402
@@ -40,7 +43,8 @@ SECTOR = 512
 DISK_BYTES = 512 * MIB
 IMAGE_BYTES = 4 * MIB
 # Name, size, unit, writers.
-VOLUMES = [("sectors", 4 * MIB, SECTOR, 1), ("busy", 6 * MIB, 4096, 2), ("calm", 6 * MIB, 4096, 1)]
+VOLUMES = [("sectors", 4 * MIB, SECTOR, 1), ("busy", 6 * MIB, 4096, 2), ("calm", 6 * MIB, 4096, 1), ("reserved", 4 * MIB, 4096, 0)]
+RESERVED = "reserved"
 GUEST = ADDRESS.rsplit(".", 1)[0] + ".100"
 SCRIPT = pathlib.Path(__file__).resolve().parent / "guest/power.sh"
 SABOTAGE = "an older disk"
@@ -93,6 +97,7 @@ class PowerCuts:
         except PowerCut:
             self.plan()
             counts = {key: sum(ledger.counts[key] for ledger in self.ledgers.values()) for key in ("acknowledged", "flushes")}
+            counts["states of reservations"] = len(self.registrations.states)
             return ", ".join(f"{value} {key}" for key, value in counts.items()) + f", {len(self.entries)} entries in the disk's log"
         raise Failed(f"the machine ended by itself with {status}:\n" + "\n".join(self.lines[-30:]))
 
@@ -110,12 +115,17 @@ class PowerCuts:
             )
             for name, _, _, count in VOLUMES for at in range(count)
         ]  # fmt: skip
-        end = time.monotonic() + self.seconds
+        disk = Disk(self.volumes[RESERVED], "iqn.1993-08.org.debian:registered", seconds=PATIENCE)
+        self.registrations = Registrations(disk, lambda: entries_so_far(descriptor))
+        end, at = time.monotonic() + self.seconds, 0.0
         while time.monotonic() < end:
             for writer in writers:
                 writer.fill()
                 writer.expect_good()
             serve([writer.session for writer in writers], 0.02)
+            if time.monotonic() - at > 0.4:
+                self.registrations.change()
+                at = time.monotonic()
         raise PowerCut
 
     def plan(self):
@@ -173,6 +183,9 @@ class PowerCuts:
             expect(checked == "0", f"`osvol store check` ends with {checked}")
             for name, volume in self.volumes.items():
                 self.compare(volume, self.ledgers[name])
+            disk = Disk(self.volumes[RESERVED], "iqn.1993-08.org.debian:looks", seconds=PATIENCE)
+            check(disk, self.registrations, self.cut)
+            disk.close()
         except Wrong as wrong:
             if self.way != SABOTAGE:
                 raise
