@@ -2,6 +2,8 @@
 //! segmentations, and what the connection answers must mean what was answered then. Captures are made by
 //! `tests/rig/capture.py`; CHAP identifiers and challenges, TSIHs and the results of commands are taken from them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers may fail")]
+
 use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};

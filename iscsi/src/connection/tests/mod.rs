@@ -6,6 +6,7 @@ mod keys;
 mod login;
 mod model;
 mod pair;
+mod regressions;
 mod pinned;
 mod refusals;
 mod session;
