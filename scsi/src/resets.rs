@@ -62,8 +62,12 @@ impl LogicalUnit {
         Ok(())
     }
 
-    /// Tells every nexus something that happened outside.
+    /// Tells every nexus something that happened outside. Who can only read is not told that space runs out: it neither
+    /// takes any, nor can it give any back.
     pub fn announce(&mut self, attention: Attention) {
+        if self.config.read_only && matches!(attention, Attention::SoftThreshold | Attention::HighThreshold) {
+            return;
+        }
         self.nexuses.announce(attention, None);
     }
 

@@ -143,6 +143,18 @@ fn mode_sense_of_all_pages() {
 }
 
 #[test]
+fn a_disk_that_is_only_read_is_not_told_that_space_runs_out() {
+    let mut rig = Rig::with(UnitConfig { read_only: true, ..config() });
+    rig.good(rig.a, &[0; 6], &[]);
+    for attention in [Attention::SoftThreshold, Attention::HighThreshold] {
+        rig.unit.announce(attention);
+        rig.good(rig.a, &[0; 6], &[]);
+    }
+    rig.unit.announce(Attention::AccessStateChanged);
+    assert_eq!(rig.sense(rig.a, &[0; 6], &[]).0, 6);
+}
+
+#[test]
 fn soft_thresholds_are_in_a_mode_page_and_in_the_log() {
     let mut rig = Rig::new();
     let usage = |soft: u64, high: u64| Usage {
