@@ -77,6 +77,7 @@ def stages(which):
         Stage("store", ["env", "COW_FULL=1", *store], 1500),
         Stage("clients", ["tests/clients.py"], after=prepared),
         Stage("refusals", ["tests/refusals.py"], after=prepared),
+        Stage("access", ["tests/access.py"], after=prepared),
         Stage("images", ["tests/images.py"], after=prepared),
         Stage("copies", ["tests/copies.py"], after=prepared),
         Stage("space", ["tests/space.py"], after=prepared),

@@ -184,10 +184,14 @@ class Session:
         return out
 
 
-def discover(portal, name, seconds=10):
+def discover(portal, name, seconds=10, chap=None, mutual=None):
     """Names of the targets that an initiator is told of (SendTargets=All)."""
     context = _create(name.encode())
     try:
+        if chap:
+            _prove(context, *(word.encode() for word in chap))
+        if mutual:
+            _demand(context, *(word.encode() for word in mutual))
         _set_kind(context, DISCOVERY_SESSION)
         _set_timeout(context, seconds)
         _stay_away(context, 1)
