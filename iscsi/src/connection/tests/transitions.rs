@@ -253,3 +253,52 @@ fn the_portal_group_tag_comes_once() {
         assert_eq!(pair.login_response().1, "");
     }
 }
+
+/// §11.13.5: every status as it stands on the wire; all but success end the connection, and only a redirection has text.
+#[test]
+fn every_status_class_and_detail() {
+    use LoginStatus as S;
+    let statuses = [
+        (S::InitiatorError, [2, 0]),
+        (S::AuthenticationFailure, [2, 1]),
+        (S::AuthorizationFailure, [2, 2]),
+        (S::NotFound, [2, 3]),
+        (S::TargetRemoved, [2, 4]),
+        (S::UnsupportedVersion, [2, 5]),
+        (S::TooManyConnections, [2, 6]),
+        (S::MissingParameter, [2, 7]),
+        (S::CannotInclude, [2, 8]),
+        (S::SessionTypeNotSupported, [2, 9]),
+        (S::SessionDoesNotExist, [2, 10]),
+        (S::InvalidDuringLogin, [2, 11]),
+        (S::TargetError, [3, 0]),
+        (S::ServiceUnavailable, [3, 1]),
+        (S::OutOfResources, [3, 2]),
+    ];
+    for (status, bytes) in statuses {
+        let mut pair = asked_for_authorization();
+        pair.target.refuse_login(status);
+        let pdu = pair.receive().unwrap();
+        assert_eq!((&pdu.bhs[36..38], pdu.data.len()), (&bytes[..], 0), "{status:?}");
+        assert!(pair.target.is_closed() && pdu.bhs[1] & 0x80 == 0, "{status:?}");
+    }
+    for (permanently, bytes) in [(false, [1, 1]), (true, [1, 2])] {
+        for address in ["192.0.2.7:3260", "192.0.2.7:3260,1", "[2001:db8::7]:3260,1"] {
+            let mut pair = asked_for_authorization();
+            pair.target.redirect_login(address, permanently);
+            let pdu = pair.receive().unwrap();
+            assert_eq!(pdu.bhs[36..38], bytes);
+            let told = address.trim_end_matches(",1");
+            assert_eq!(pdu.data, text(&[("TargetAddress", told)]), "§13.8");
+            assert!(pair.target.is_closed());
+        }
+    }
+}
+
+fn asked_for_authorization() -> Pair {
+    let mut pair = Pair::new();
+    let request = LoginRequest { current_stage: STAGES[0], ..pair.login_request() };
+    pair.send(request.emit(), &text(NAMES));
+    assert!(matches!(pair.event(), Some(Event::LoginRequested(_))));
+    pair
+}
