@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use config::AddressRange;
 use iscsi::auth::AuthenticationPolicy;
 use iscsi::{
-    Admission, AsyncNotice, ConnectionId, IscsiName, Isid, LoginStatus, SessionKey, SessionTable, Tsih,
+    Admission, AsyncNotice, ConnectionId, IscsiName, Isid, LoginStatus, SessionEstablished, SessionKey,
+    SessionTable, Tsih,
 };
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, watch};
@@ -147,6 +148,10 @@ impl Target {
 #[derive(Clone)]
 pub(crate) struct SessionHandle {
     pub(crate) address: SocketAddr,
+    /// Our end.
+    pub(crate) portal: SocketAddr,
+    /// Set when full feature phase begins.
+    pub(crate) agreed: Arc<OnceLock<SessionEstablished>>,
     pub(crate) since: SystemTime,
     pub(crate) connection_id: ConnectionId,
     pub(crate) mailbox: Mailbox,
@@ -195,6 +200,21 @@ pub struct SessionListing {
     pub address: SocketAddr,
     /// When it logged in.
     pub since: SystemTime,
+}
+
+/// A session with all that there is to tell of it.
+#[derive(Clone, Debug)]
+pub struct LoggedIn {
+    /// Its handle.
+    pub tsih: Tsih,
+    /// Who it is.
+    pub listing: SessionListing,
+    /// The address of ours that it came to.
+    pub portal: SocketAddr,
+    /// Its target; none in a discovery session.
+    pub target: Option<IscsiName>,
+    /// What was agreed; none while it is still on its way in.
+    pub agreed: Option<SessionEstablished>,
 }
 
 /// A removal that was not done, and because of whom.
@@ -323,6 +343,35 @@ impl Directory {
     #[must_use]
     pub fn session_count(&self) -> usize {
         self.inner.lock().sessions.len()
+    }
+
+    /// Everybody who is logged in.
+    #[must_use]
+    pub fn logged_in(&self) -> Vec<LoggedIn> {
+        let inner = self.inner.lock();
+        let told = inner.sessions.iter().map(|(tsih, key, handle)| LoggedIn {
+            tsih,
+            listing: listing(key, handle),
+            portal: handle.portal,
+            target: key.target_name.clone(),
+            agreed: handle.agreed.get().cloned(),
+        });
+        told.collect()
+    }
+
+    /// Asks an initiator to log out, and ends its session; false when there is no such session.
+    pub async fn end_session(&self, tsih: Tsih) -> bool {
+        let handle = self.inner.lock().sessions.find(tsih).cloned();
+        let is_there = handle.is_some();
+        end_all(handle.into_iter().collect(), FAREWELL_TIME).await;
+        is_there
+    }
+
+    /// A session has come to full feature phase.
+    pub(crate) fn note_agreed(&self, agreed: SessionEstablished) {
+        if let Some(handle) = self.inner.lock().sessions.find(agreed.tsih) {
+            handle.agreed.get_or_init(|| agreed);
+        }
     }
 
     /// Admits a session that has proved itself as its target's `terms` asked. `Err` says what to refuse the login with.

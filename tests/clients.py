@@ -13,6 +13,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "rig"))
 from cases import ADDRESS, Cases, enter_namespace, expect  # noqa: E402
+from command import Disk  # noqa: E402
 from target import chosen_kind, open_target, run  # noqa: E402
 
 MIB = 1 << 20
@@ -75,6 +76,22 @@ class Clients:
             block = int(re.search(r"(?:Block size|block_length|LBLEN)\D*(\d+)", text, re.I)[1]) if "lock" in text else 512
             total = re.search(r"Total size:(\d+)", text)
             expect(total and int(total[1]) == count * 512, f"expected {count * 512} bytes, block {block}:\n{text}")
+
+    def sessions(self):
+        """`osvol session`: who is logged in, and its end."""
+        volume = self.fresh()
+        disk = Disk(volume, "iqn.1993-08.org.debian:01:seen")
+        listed = self.target.json("session", "list", "--volume", volume.name)["members"]
+        expect(len(listed) == 1, f"one session expected: {listed}")
+        session = listed[0]
+        expect((session["initiatorName"], session["targetName"]) == ("iqn.1993-08.org.debian:01:seen", volume.iqn), session)
+        expect(session["portal"] == volume.portals[0] and not session["headerDigest"], session)
+        expect(volume.name in self.target.osvol("session", "list").stdout, "the table does not have it")
+        self.target.osvol("session", "end", session["tsih"])
+        expect(not self.target.json("session", "list", "--volume", volume.name)["members"], "it is still there")
+        done = self.target.osvol("session", "show", session["tsih"], check=False)
+        expect(done.returncode == 1 and "there is no session" in done.stderr, done.stderr)
+        disk.close()
 
     def perf(self):
         volume = self.fresh()
@@ -158,6 +175,8 @@ def main():
         cases.case("iscsi-ls lists the volume and its size", clients.discovery)
         cases.case("iscsi-inq: standard data, vital product data, names of their own", clients.inquiry)
         cases.case("iscsi-readcapacity16 says the size", clients.capacity)
+        if chosen_kind() == "osvold":
+            cases.case("osvol session: who is logged in, and its end", clients.sessions)
         cases.case("iscsi-perf reads at random", clients.perf)
         cases.case("qemu-img convert and compare: the volume is its golden image", clients.convert)
         cases.case("qemu-io: past the image's end are zeros, and writable", clients.past_the_end)

@@ -22,6 +22,7 @@ mod hardware_type;
 mod head;
 mod image;
 mod impact;
+mod iscsi_session;
 mod lenient;
 mod list;
 mod logical_enclosure;
@@ -74,6 +75,7 @@ pub use hardware_type::{ServerHardwareType, ServerHardwareTypeSpec};
 pub use head::{Head, ResourceNames};
 pub use image::{GoldenImage, GoldenImageBody, NewGoldenImage};
 pub use impact::{Impact, ImpactOutcome, VolumeImpact};
+pub use iscsi_session::IscsiSession;
 pub use lenient::Extra;
 pub use list::{Collection, ListError, Page, page, page_of};
 pub use logical_enclosure::{DeploymentManagerSettings, LogicalEnclosure, LogicalEnclosureSpec};
@@ -121,6 +123,8 @@ pub const OS_VOLUMES: &str = "/rest/os-volumes";
 pub const ATTACHMENTS: &str = "/rest/os-volume-attachments";
 /// Path of the golden images and snapshots that are served as read-only disks.
 pub const READ_ONLY_TARGETS: &str = "/rest/read-only-targets";
+/// Path of the collection of iSCSI sessions.
+pub const ISCSI_SESSIONS: &str = "/rest/iscsi-sessions";
 /// Path of the collection of server hardware types.
 pub const SERVER_HARDWARE_TYPES: &str = "/rest/server-hardware-types";
 /// Path of the collection of server hardware.

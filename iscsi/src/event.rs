@@ -92,6 +92,10 @@ pub struct SessionEstablished {
     pub tsih: Tsih,
     /// Name of the CHAP user that the peer proved to be, if it was asked.
     pub chap_name: Option<String>,
+    /// CRC32C over headers was agreed.
+    pub header_digest: bool,
+    /// CRC32C over data was agreed.
+    pub data_digest: bool,
 }
 
 /// Command descriptor block: sixteen bytes, or more with an extended CDB (RFC 7143 §11.2.2.3).

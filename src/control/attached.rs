@@ -12,12 +12,13 @@ use std::sync::{Arc, OnceLock};
 
 use api::{Code, Refusal, SessionSummary};
 use cow::{VolumeId, VolumeInfo};
+use iscsi::Tsih;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::exports::{EndSessions, Exports, Withdrawal};
 use crate::door::{Door, Verdict};
-use crate::exports::Access;
+use crate::exports::{Access, LoggedIn};
 use crate::settings::Shelf;
 
 /// Attachments at a time.
@@ -167,6 +168,14 @@ impl Exports for WithAttachments {
             all.entry(about.volume).or_default().push(summary(about));
         }
         all
+    }
+
+    fn logged_in(&self) -> Vec<(LoggedIn, Option<VolumeId>)> {
+        self.exports.logged_in()
+    }
+
+    fn end_session(&self, tsih: Tsih) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        self.exports.end_session(tsih)
     }
 
     fn warning(&self, volume: VolumeId) -> Option<String> {

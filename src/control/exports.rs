@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use api::SessionSummary;
 use cow::{VolumeId, VolumeInfo};
+use iscsi::Tsih;
 
-use crate::exports::Access;
+use crate::exports::{Access, LoggedIn};
 use crate::settings::Shelf;
 
 /// The targets under which volumes are exported.
@@ -25,6 +26,12 @@ pub trait Exports: Send + Sync + 'static {
 
     /// Who is logged in to any volume; volumes to which nobody is are left out.
     fn all_sessions(&self) -> HashMap<VolumeId, Vec<SessionSummary>>;
+
+    /// Everybody who is logged in, with their volumes; discovery sessions have none.
+    fn logged_in(&self) -> Vec<(LoggedIn, Option<VolumeId>)>;
+
+    /// Asks an initiator to log out, and ends its session; false when there is no such session.
+    fn end_session(&self, tsih: Tsih) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
 
     /// What there is to worry about a volume that the store knows nothing of, in words.
     fn warning(&self, volume: VolumeId) -> Option<String>;

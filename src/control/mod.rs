@@ -34,6 +34,7 @@ mod hardware_types;
 mod image_adding;
 mod image_progress;
 mod images;
+mod iscsi_sessions;
 mod known;
 mod listener;
 mod logical_enclosures;

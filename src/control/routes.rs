@@ -14,8 +14,8 @@ use super::state::Control;
 use super::{
     attachments, auth, boot, build_plans, bundles, content, conventions, deployment_groups, deployment_plans,
     deployment_servers, doctor, enclosure_groups, events, hardware, hardware_types, image_adding, images,
-    logical_enclosures, login, openapi, plan_scripts, profiles, read_only_targets, revisions, scrub, snapshots,
-    status, tasks, trials, users, volume_log, volumes,
+    iscsi_sessions, logical_enclosures, login, openapi, plan_scripts, profiles, read_only_targets, revisions,
+    scrub, snapshots, status, tasks, trials, users, volume_log, volumes,
 };
 
 /// Largest body that is read into memory. Uploads are streamed and have a limit of their own.
@@ -42,6 +42,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         snapshots::endpoints(),
         attachments::endpoints(),
         read_only_targets::endpoints(),
+        iscsi_sessions::endpoints(),
         content::endpoints(),
         login::endpoints(),
         users::endpoints(),

@@ -46,7 +46,7 @@ impl Driver {
             Event::Command(command) => self.execute(command),
             Event::LoginRequested(request) => self.answer_login(&request),
             Event::SessionRequested(request) => self.begin_session(request),
-            Event::SessionEstablished(_) => {}
+            Event::SessionEstablished(agreed) => self.shared.directory.note_agreed(agreed),
             Event::TaskManagement(request) => self.manage_tasks(request),
             Event::SendTargets(request) => self.send_targets(&request),
             Event::Logout(_) => {}
@@ -154,6 +154,8 @@ impl Driver {
         let (alive, ended) = watch::channel(());
         let handle = SessionHandle {
             address: self.peer,
+            portal: self.local,
+            agreed: Arc::default(),
             since: SystemTime::now(),
             connection_id: request.connection_id,
             mailbox: self.mailbox.clone(),

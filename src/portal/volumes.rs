@@ -10,13 +10,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use api::SessionSummary;
 use cow::{Level, Store, Volume, VolumeId, VolumeInfo};
-use iscsi::IscsiName;
+use iscsi::{IscsiName, Tsih};
 use parking_lot::Mutex;
 use scsi::{Attention, UnitConfig};
 
 use crate::catalog::os_volumes;
 use crate::control::{EndSessions, Exports, Withdrawal};
-use crate::exports::{Access, Directory, InUse, Luns, SessionListing, Terms};
+use crate::exports::{Access, Directory, InUse, LoggedIn, Luns, SessionListing, Terms};
 use crate::lun::{BlockStore, Lun, LunConfig, ReadOnlyMemory, Room, RoomOf};
 use crate::seed::{self, Seed};
 use crate::service::{Listeners, SpaceLevels, data_bytes_left};
@@ -259,6 +259,17 @@ impl Exports for VolumeExports {
             Some((*volume, sessions))
         };
         published.iter().filter_map(of_volume).collect()
+    }
+
+    fn logged_in(&self) -> Vec<(LoggedIn, Option<VolumeId>)> {
+        let published = self.published.lock();
+        let by_name: HashMap<&IscsiName, VolumeId> = published.iter().map(|(id, name)| (name, *id)).collect();
+        let volume = |session: &LoggedIn| by_name.get(session.target.as_ref()?).copied();
+        self.directory.logged_in().into_iter().map(|session| (session.clone(), volume(&session))).collect()
+    }
+
+    fn end_session(&self, tsih: Tsih) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(self.directory.end_session(tsih))
     }
 
     fn warning(&self, volume: VolumeId) -> Option<String> {

@@ -279,6 +279,8 @@ impl Connection {
             session_type,
             tsih,
             chap_name,
+            header_digest: self.parameters.header_digest,
+            data_digest: self.parameters.data_digest,
         }));
     }
 

@@ -45,6 +45,9 @@ pub(crate) enum Command {
     /// Snapshots: OS volumes as they were.
     #[command(subcommand, visible_alias = "snapshots")]
     Snapshot(SnapshotCommand),
+    /// Sessions: initiators that are logged in to OS volumes.
+    #[command(subcommand, visible_alias = "sessions")]
+    Session(SessionCommand),
     /// Deployment plans, their build plans and scripts: what volumes are made from.
     #[command(visible_alias = "plans", args_conflicts_with_subcommands = true)]
     Plan {
@@ -310,6 +313,28 @@ pub(crate) enum VolumeCommand {
         /// Remove it even though initiators are logged in: their disk vanishes under them.
         #[arg(long)]
         force: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommand {
+    /// Lists who is logged in.
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only to this volume.
+        #[arg(long, value_name = "NAME")]
+        volume: Option<String>,
+    },
+    /// Shows a session: where it comes from, what was proved and agreed.
+    Show {
+        /// Its TSIH, as the list has it.
+        tsih: u16,
+    },
+    /// Asks an initiator to log out, and ends its session a second later. It may log in again, unless `osvol volume access`
+    /// keeps it out.
+    End {
+        /// Its TSIH, as the list has it.
+        tsih: u16,
     },
 }
 

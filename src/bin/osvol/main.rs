@@ -48,6 +48,7 @@ fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         Command::Image(command) => commands::image::run(command, &client, output),
         Command::Volume(command) => commands::volume::run(command, &client, output),
         Command::Snapshot(command) => commands::snapshot::run(command, &client, output),
+        Command::Session(command) => commands::session::run(command, &client, output),
         Command::Plan { command } => commands::plan::run(command.as_ref(), &client, output),
         Command::Bundle(command) => commands::bundle::run(command, &client, output),
         Command::User(command) => commands::user::run(command, &client, output),

@@ -21,7 +21,7 @@ use crate::catalog::{
 };
 use crate::control::{EndSessions, Exports, Withdrawal};
 use crate::deploy::{Engine, Failure, Job, Personalize, Report, Told};
-use crate::exports::Access;
+use crate::exports::{Access, LoggedIn};
 use crate::lifecycle::{Answer, Ask, Consent, Lifecycle, ProfileSpec, Request, VolumeNames};
 use crate::settings::Shelf;
 
@@ -52,6 +52,14 @@ impl Exports for Remembered {
 
     fn all_sessions(&self) -> HashMap<VolumeId, Vec<SessionSummary>> {
         HashMap::new()
+    }
+
+    fn logged_in(&self) -> Vec<(LoggedIn, Option<VolumeId>)> {
+        Vec::new()
+    }
+
+    fn end_session(&self, _tsih: iscsi::Tsih) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async { false })
     }
 
     fn warning(&self, _volume: VolumeId) -> Option<String> {

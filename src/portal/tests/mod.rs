@@ -269,6 +269,27 @@ async fn a_target_in_use_is_removed_by_force_only() {
     assert_eq!(client.log_in(TARGET, 1).await, LoginStatus::NotFound.class_and_detail());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_logged_in_is_told_and_can_be_ended() {
+    let rig = Rig::new();
+    let mut client = rig.log_in(1).await;
+    let other = rig.log_in(2).await;
+    until(|| rig.directory.logged_in().iter().all(|session| session.agreed.is_some())).await;
+    let found = rig.directory.logged_in();
+    let session = found.iter().find(|session| session.listing.isid.0[5] == 1).unwrap();
+    assert_eq!((found.len(), session.target.as_ref()), (2, Some(&name(TARGET))));
+    assert_eq!((session.portal, session.listing.initiator.as_str()), (rig.address, client::INITIATOR));
+    let (directory, tsih) = (rig.directory.clone(), session.tsih);
+    let ended = tokio::spawn(async move { directory.end_session(tsih).await });
+    let message = AsyncMessage::parse(&timeout(SOON, client.receive()).await.unwrap().bhs);
+    assert_eq!(message.event, AsyncEvent::RequestLogout);
+    client.log_out().await;
+    assert!(timeout(SOON, ended).await.unwrap().unwrap());
+    assert_eq!(rig.sessions(), 1);
+    assert!(!rig.directory.end_session(tsih).await, "it is gone");
+    drop(other);
+}
+
 /// COMPAT L18.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_silent_connections_do_not_delay_a_login() {

@@ -21,6 +21,7 @@ pub(crate) mod script;
 pub(crate) mod scrub;
 pub(crate) mod seed;
 pub(crate) mod serve;
+pub(crate) mod session;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod store;
