@@ -92,7 +92,7 @@ impl Connection {
         let is_live =
             |id| self.tasks.get(id).is_some_and(|task| task.state != TaskState::Aborted && task.is_in(scope));
         let is_found = match function {
-            TaskManagementFunction::QueryTask => self.referenced_task(request).is_some(),
+            TaskManagementFunction::QueryTask => self.referenced_task(request).is_some_and(is_live),
             TaskManagementFunction::QueryTaskSet => self.tasks.ids().any(is_live),
             _ => false,
         };

@@ -2,7 +2,7 @@
 
 use super::pair::{OPEN_ISCSI, Pair, pattern};
 use crate::event::{Event, TaskManagement, TaskManagementFunction, TaskManagementResponse, TaskScope};
-use crate::names::{InitiatorTaskTag, LogicalUnitNumber};
+use crate::names::{InitiatorTaskTag, LogicalUnitNumber, TargetTransferTag};
 use crate::wire::*;
 
 fn send(pair: &mut Pair, function: u8, referenced: InitiatorTaskTag) -> InitiatorTaskTag {
@@ -145,6 +145,20 @@ fn queries_do_not_disturb() {
     assert!(pair.receive().is_some());
 }
 
+/// One that was aborted is not in the task set any more, though the driver still has it.
+#[test]
+fn queries_do_not_find_what_was_aborted() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    let tag = pair.send_read(512);
+    pair.expect_command();
+    send(&mut pair, 1, tag);
+    expect_event(&mut pair);
+    for (function, referenced) in [(9, tag), (10, InitiatorTaskTag::RESERVED)] {
+        let request_tag = send(&mut pair, function, referenced);
+        assert_eq!(expect_response(&mut pair, request_tag), 0, "function {function}");
+    }
+}
+
 #[test]
 fn functions_that_are_not_there() {
     for (function, response) in [(3, 5), (8, 4), (0, 5), (77, 5)] {
@@ -203,4 +217,102 @@ fn too_many_requests_are_rejected() {
     }
     let [pdu] = pair.receive_all().try_into().unwrap();
     assert_eq!(Reject::parse(&pdu.bhs).reason, RejectReason::TooManyImmediateCommands.code());
+}
+
+// ---- every function on every state of a task -------------------------------------------------------------------
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// Unsolicited data is announced.
+    Announced,
+    /// An R2T is on its way.
+    Solicited,
+    /// It waits for the driver.
+    Ready,
+    /// The driver has it.
+    Executing,
+    /// The driver has it, and another request aborts it.
+    Aborted,
+    /// A command before it is missing.
+    Held,
+}
+
+/// A write of 4 KiB in this state; for one that the driver has, what it is known by there.
+fn bring(pair: &mut Pair, state: State) -> (ScsiCommand, Option<crate::Command>, Option<ScsiCommand>) {
+    let missing = (state == State::Held).then(|| pair.command(true, false, 512));
+    let mut command = pair.command(false, true, 4096);
+    command.is_final = state != State::Announced;
+    let immediate = if matches!(state, State::Announced | State::Solicited) { 512 } else { 4096 };
+    pair.send(command.emit(), &pattern(4096)[..immediate]);
+    let is_solicited = pair.receive().is_some_and(|pdu| Opcode::of(&pdu.bhs) == Opcode::ReadyToTransfer);
+    assert_eq!(is_solicited, state == State::Solicited);
+    let has_it = matches!(state, State::Executing | State::Aborted);
+    let executing = has_it.then(|| pair.expect_command());
+    if state == State::Aborted {
+        send_for(pair, 1, &command);
+        let request = expect_event(pair);
+        pair.target.complete_task_management(request.id, request.proposed);
+    }
+    (command, executing, missing)
+}
+
+fn send_for(pair: &mut Pair, function: u8, command: &ScsiCommand) -> InitiatorTaskTag {
+    let request = TaskManagementRequestPdu {
+        immediate: true,
+        function,
+        lun: command.lun,
+        initiator_task_tag: pair.tag(),
+        referenced_task_tag: if function == 1 {
+            command.initiator_task_tag
+        } else {
+            InitiatorTaskTag::RESERVED
+        },
+        cmd_sn: pair.cmd_sn,
+        exp_stat_sn: pair.exp_stat_sn.unwrap(),
+        ref_cmd_sn: if function == 1 { command.cmd_sn } else { crate::serial::SerialNumber(0) },
+        exp_data_sn: 0,
+    };
+    pair.send(request.emit(), &[]);
+    request.initiator_task_tag
+}
+
+#[test]
+fn every_function_that_aborts_stops_a_write_in_every_state() {
+    let states =
+        [State::Announced, State::Solicited, State::Ready, State::Executing, State::Aborted, State::Held];
+    for function in [1, 2, 4, 5, 6, 7, 11] {
+        for state in states {
+            let mut pair = Pair::established(&[("InitialR2T", "No"), ("ImmediateData", "Yes")]);
+            let (command, executing, missing) = bring(&mut pair, state);
+            let tag = send_for(&mut pair, function, &command);
+            let request = expect_event(&mut pair);
+            assert_eq!(request.proposed, TaskManagementResponse::FunctionComplete, "{function} {state:?}");
+            assert!(pair.receive().is_none(), "the logical unit's part comes first: {function} {state:?}");
+            pair.target.complete_task_management(request.id, request.proposed);
+            if let Some(executing) = executing {
+                assert!(pair.receive().is_none(), "its write is still under way: {function} {state:?}");
+                pair.complete_good(executing.task, 4096);
+                if state == State::Aborted {
+                    let first = TaskManagementResponsePdu::parse(&pair.receive().unwrap().bhs);
+                    assert_eq!(first.response, 0);
+                }
+            }
+            assert_eq!(expect_response(&mut pair, tag), 0, "{function} {state:?}");
+            // What comes late finds nothing, and the one before it has its turn.
+            if let Some(missing) = missing {
+                pair.send(missing.emit(), &[]);
+                let read = pair.expect_command();
+                assert!(read.reads, "{function} {state:?}");
+                pair.complete_read(read.task, pattern(512));
+                pair.receive().unwrap();
+            }
+            let late = pair.data_out(command.initiator_task_tag, TargetTransferTag::RESERVED, 0, 512, true);
+            pair.send(late, &pattern(3584));
+            pair.no_event();
+            assert!(pair.receive().is_none(), "{function} {state:?}");
+            assert_eq!((pair.target.tasks_open(), pair.target.buffered_bytes()), (0, 0));
+            pair.send_read(512);
+            pair.expect_command();
+        }
+    }
 }
