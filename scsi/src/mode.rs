@@ -69,6 +69,14 @@ impl ModePages {
         self.current.write_cache
     }
 
+    /// WCE as the operator wants it from now on, whatever an initiator has made of it; whether it is another one now.
+    pub(crate) fn set_write_cache(&mut self, write_cache: bool) -> bool {
+        if std::mem::replace(&mut self.default.write_cache, write_cache) == write_cache {
+            return false;
+        }
+        std::mem::replace(&mut self.current.write_cache, write_cache) != write_cache
+    }
+
     pub(crate) fn write_protected(&self) -> bool {
         self.read_only || self.current.write_protect
     }

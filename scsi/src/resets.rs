@@ -62,6 +62,14 @@ impl LogicalUnit {
         Ok(())
     }
 
+    /// The disk is to have a write cache, or none: every nexus is told. Without one, writes are durable from now on; what was
+    /// acknowledged before is for `Action::Flush`.
+    pub fn set_write_cache(&mut self, write_cache: bool) {
+        if self.mode.set_write_cache(write_cache) {
+            self.nexuses.announce(Attention::ModeChanged, None);
+        }
+    }
+
     /// Tells every nexus something that happened outside. Who can only read is not told that space runs out: it neither
     /// takes any, nor can it give any back.
     pub fn announce(&mut self, attention: Attention) {

@@ -143,6 +143,22 @@ fn mode_sense_of_all_pages() {
 }
 
 #[test]
+fn the_operator_takes_the_write_cache_away() {
+    let mut rig = Rig::new();
+    let caching = |rig: &mut Rig| rig.good(rig.a, &[0x1A, 0x08, 0x08, 0, 255, 0], &[])[4 + 2] & 0x04;
+    assert_eq!(caching(&mut rig), 0x04);
+    rig.unit.set_write_cache(true);
+    assert_eq!(rig.sense_of_b(), None);
+    rig.unit.set_write_cache(false);
+    assert_eq!(rig.sense(rig.a, &[0; 6], &[]), (6, 0x2A, 0x01));
+    assert_eq!(rig.sense_of_b(), Some((0x2A, 0x01)));
+    assert_eq!(caching(&mut rig), 0);
+    rig.unit.logical_unit_reset();
+    rig.run(rig.a, &[0; 6], &[]);
+    assert_eq!(caching(&mut rig), 0, "a reset brings it back");
+}
+
+#[test]
 fn a_disk_that_is_only_read_is_not_told_that_space_runs_out() {
     let mut rig = Rig::with(UnitConfig { read_only: true, ..config() });
     rig.good(rig.a, &[0; 6], &[]);

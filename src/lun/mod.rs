@@ -265,6 +265,11 @@ impl Lun {
         self.unit.lock().announce(attention);
     }
 
+    /// The disk is to have a write cache, or none.
+    pub fn set_write_cache(&self, write_cache: bool) {
+        self.unit.lock().set_write_cache(write_cache);
+    }
+
     /// The volume has been given another quota: tells every nexus of the thresholds that come of it.
     pub fn quota_changed(&self) {
         let usage = self.usage();

@@ -109,6 +109,9 @@ impl VolumeExports {
             true => Some(settings.access().ok()?),
             false => None,
         };
+        if let Some(lun) = self.directory.find(name).and_then(|target| target.opened_lun()) {
+            lun.set_write_cache(settings.write_cache);
+        }
         self.directory.set_terms(name, |terms| {
             terms.redirect = settings.redirect;
             if let Some(access) = access {
@@ -133,10 +136,13 @@ impl VolumeExports {
         let target_name = name.to_string();
         let reservations = self.reservations_of(id);
         let (damaged, levels, seeds) = (self.damaged.clone(), self.levels.clone(), self.seeds.clone());
+        let shelf = self.settings.clone();
         let open = move || {
             if let Some(directory) = reservations.parent() {
                 std::fs::create_dir_all(directory).context("cannot make the directory of reservations")?;
             }
+            // They may have changed since it was exported.
+            let settings = shelf.get(id)?;
             let volume = store.open_volume(id).context("cannot open the volume")?;
             let seed = seed_of(&*seeds, id, &target_name);
             let numbers = seed.as_ref().map_or_else(|| vec![VOLUME_LUN], |_| LUNS.to_vec());

@@ -61,7 +61,7 @@ pub(crate) struct AccessChange {
     /// Prove nothing to initiators.
     #[arg(long, conflicts_with_all = ["mutual_user", "mutual_secret_file"])]
     pub(crate) no_mutual: bool,
-    /// Whether the disk says that it has a write cache, from the next time that it is opened.
+    /// Whether the disk says that it has a write cache; initiators are told.
     #[arg(long, value_name = "on|off")]
     pub(crate) write_cache: Option<Switch>,
     /// End the sessions that could not log in so any more: their disk vanishes under them.
