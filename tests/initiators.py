@@ -139,7 +139,7 @@ def guest(cases, volumes, guarding):
             "kill": target.kill, "restart": target.restart,
         }  # fmt: skip
         files = [HERE / "guest/multipath.sh"]
-        status = run_guest(HERE / "guest/sessions.sh", environment, headings.on_line, hooks, 540, files=files, devices=devices)
+        status = run_guest(HERE / "guest/sessions.sh", environment, headings.on_line, hooks, 800, files=files, devices=devices)
     if status and headings.name is None:
         headings.name = "the guest starts"
     headings.end_step(status == 0, f"status {status}" if status else "")

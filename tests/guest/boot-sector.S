@@ -9,6 +9,8 @@
 .set TEXT_SECTORS, 4
 .set COPY_LBA, 64
 .set COM1, 0x3f8
+.set TICKS, 0x46c                # the BIOS counts 18 a second here
+.set WAIT, 9
 
 .code16
 .globl _start
@@ -20,6 +22,14 @@ _start:
     movw $_start, %sp
     cld
     movb %dl, drive
+    sti
+    movw TICKS, %bx                 # what the firmware has still to say goes out first: it does so by the timer
+wait:
+    hlt
+    movw TICKS, %ax
+    subw %bx, %ax
+    cmpw $WAIT, %ax
+    jb wait
     movb $0x42, %ah                 # extended read
     call disk
     movw $TEXT, %si

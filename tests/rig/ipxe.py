@@ -23,7 +23,7 @@ SECTOR = 512
 # iPXE boots no disk that is smaller than a cylinder (255 heads of 63 sectors).
 DISK_SECTORS = 32768
 # What the boot sector reads and says: tests/guest/boot-sector.S.
-TEXT = b"DISK-READ\r\n\0" + bytes(range(256)) * 7
+TEXT = b"\r\nDISK-READ\r\n\0" + bytes(range(256)) * 7
 TEXT_SECTORS = 4
 COPY_LBA = 64
 # The boot sector's last words.
