@@ -2,8 +2,9 @@
 //! NSG, T and C in each state, against the standard's table of transitions.
 
 use super::pair::{INITIATOR, Pair, TARGET, text};
+use crate::auth::{AuthenticationPolicy, ChapCredential, ChapPolicy};
 use crate::error::LoginStatus;
-use crate::event::Event;
+use crate::event::{Event, LoginAuthorization};
 use crate::names::{ConnectionId, Tsih};
 use crate::wire::{LoginRequest, LoginResponse, Opcode, Stage};
 
@@ -129,6 +130,23 @@ fn every_request_that_continues_a_text() {
             send(&mut pair, &request, &NAMES[1..]);
             check(&mut pair, Some(state), &request);
         }
+    }
+}
+
+/// A T bit that comes too early is borne (COMPAT L4), but not on the way to a stage that there is not.
+#[test]
+fn an_early_transit_bit_still_names_a_stage() {
+    let users = vec![ChapCredential { name: "alice".into(), secret: b"alice-secret-1234".into() }];
+    let policy = ChapPolicy { users, ..ChapPolicy::default() };
+    let authentication = AuthenticationPolicy::Chap(policy);
+    let authorization = LoginAuthorization { authentication, ..LoginAuthorization::default() };
+    for (next_stage, status) in STAGES.into_iter().zip([[2, 0], [0, 0], [2, 0], [0, 0]]) {
+        let mut pair = Pair::new();
+        let request = LoginRequest { transit: true, next_stage, ..pair.login_request() };
+        pair.send(request.emit(), &text(&[NAMES, &[("AuthMethod", "CHAP")]].concat()));
+        pair.answer_login_with(&authorization);
+        let (response, _) = pair.login_response();
+        assert_eq!((response.status, response.transit), (status, false), "{next_stage:?}");
     }
 }
 
