@@ -72,6 +72,10 @@ fi
 "${apt[@]}" update
 DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
 
-case " ${missing[*]} " in *" tgt "*)
-  if command -v systemctl >/dev/null; then systemctl -q disable tgt 2>/dev/null || true; fi ;;
-esac
+disable() { # PACKAGE SERVICE...: where it was installed just now
+  case " ${missing[*]} " in *" $1 "*)
+    if command -v systemctl >/dev/null; then systemctl -q disable "${@:2}" 2>/dev/null || true; fi ;;
+  esac
+}
+disable tgt tgt
+disable multipath-tools multipathd.service multipathd.socket multipath-tools-boot.service
