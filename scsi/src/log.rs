@@ -1,11 +1,11 @@
-//! LOG SENSE (SPC-4): what thin provisioning has left, and that there is nothing to complain of.
+//! LOG SENSE (SPC-4): what thin provisioning has left, and whether there is something to complain of.
 
 use bytes::BufMut;
 
 use crate::attention::Attention;
 use crate::emit::{set_length16, truncated};
 use crate::response::Response;
-use crate::sense::Sense;
+use crate::sense::{Asc, Sense};
 use crate::task::Plan;
 use crate::thresholds::Thresholds;
 use crate::unit::{Decision, LogicalUnit};
@@ -20,7 +20,7 @@ const PAGES: [u8; 3] = [SUPPORTED_PAGES, PROVISIONING, EXCEPTIONS];
 /// DU 0, TSD 0, FORMAT AND LINKING 11b: binary list parameter.
 const BINARY_LIST: u8 = 0x03;
 
-/// What the store says of this volume's space.
+/// What the store says of this volume: its space, and whether it still takes writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Bytes this volume may still allocate.
@@ -29,6 +29,8 @@ pub struct Usage {
     pub used_bytes: u64,
     /// Bytes available at which each of the two soft thresholds is reached.
     pub thresholds_bytes: [u64; 2],
+    /// A write or a flush failed, and no more are taken.
+    pub writes_failed: bool,
 }
 
 impl LogicalUnit {
@@ -54,7 +56,7 @@ impl LogicalUnit {
             (SUPPORTED_PAGES, 0) => data.extend(PAGES),
             (SUPPORTED_PAGES, ALL_SUBPAGES) => supported_subpages(&mut data),
             (PROVISIONING, 0) => self.provisioning_parameters(&mut data, parameter),
-            (EXCEPTIONS, 0) => exceptions(&mut data),
+            (EXCEPTIONS, 0) => self.exceptions(&mut data),
             (_, 0) => return Err(Sense::cdb_field(2, Some(5)).into()),
             (_, _) => return Err(Sense::cdb_field(3, Some(7)).into()),
         }
@@ -87,6 +89,14 @@ impl LogicalUnit {
             data.put_bytes(0, 3);
         }
     }
+
+    /// Informational exceptions log page (SPC-4): what a monitor such as smartctl takes for the disk's health. There is no
+    /// temperature.
+    fn exceptions(&self, data: &mut Vec<u8>) {
+        let Asc(code, qualifier) =
+            if self.usage.writes_failed { Asc::FAILURE_PREDICTION_THRESHOLD_EXCEEDED } else { Asc::NONE };
+        data.extend([0x00, 0x00, BINARY_LIST, 0x04, code, qualifier, 0xFF, 0x00]);
+    }
 }
 
 fn supported_subpages(data: &mut Vec<u8>) {
@@ -96,11 +106,6 @@ fn supported_subpages(data: &mut Vec<u8>) {
             data.extend([page, ALL_SUBPAGES]);
         }
     }
-}
-
-/// Informational exceptions log page (SPC-4): none, no temperature.
-fn exceptions(data: &mut Vec<u8>) {
-    data.extend([0x00, 0x00, BINARY_LIST, 0x04, 0x00, 0x00, 0xFF, 0x00]);
 }
 
 /// The fields of LOG SENSE. Every value is cumulative and current at once, so PC does not matter.

@@ -63,6 +63,7 @@ impl Asc {
     pub const REPORTED_LUNS_DATA_HAS_CHANGED: Self = Self(0x3F, 0x0E);
     pub const INTERNAL_TARGET_FAILURE: Self = Self(0x44, 0x00);
     pub const INSUFFICIENT_REGISTRATION_RESOURCES: Self = Self(0x55, 0x04);
+    pub const FAILURE_PREDICTION_THRESHOLD_EXCEEDED: Self = Self(0x5D, 0x00);
 }
 
 /// How sense data is laid out: D_SENSE of the control mode page decides.

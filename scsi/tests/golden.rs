@@ -177,6 +177,7 @@ fn soft_thresholds_are_in_a_mode_page_and_in_the_log() {
         available_bytes: 7 << 30,
         used_bytes: 3 << 20,
         thresholds_bytes: [soft << 20, high << 20],
+        ..Usage::default()
     };
     rig.unit.set_usage(usage(0x1234, 0x0201));
     let page = [
@@ -468,4 +469,13 @@ fn request_sense_tells_of_a_sanitize_at_work_as_other_commands_do() {
     assert_eq!(sense[15] & 0x80, 0x80, "a progress indication");
     rig.unit.settle(&task, true);
     assert_eq!(rig.good(rig.b, &[0x03, 0, 0, 0, 252, 0], &[])[2], 0);
+}
+
+#[test]
+fn a_volume_whose_writes_fail_says_so_to_monitors() {
+    const EXCEPTIONS: [u8; 10] = [0x4D, 0, 0x6F, 0, 0, 0, 0, 0, 255, 0];
+    let mut rig = Rig::new();
+    assert_eq!(rig.good(rig.a, &EXCEPTIONS, &[])[4..], [0, 0, 3, 4, 0, 0, 0xFF, 0]);
+    rig.unit.set_usage(Usage { writes_failed: true, ..Usage::default() });
+    assert_eq!(rig.good(rig.a, &EXCEPTIONS, &[])[4..], [0, 0, 3, 4, 0x5D, 0, 0xFF, 0]);
 }

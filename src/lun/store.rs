@@ -78,7 +78,7 @@ impl BlockStore for cow::Volume {
     fn usage(&self) -> Usage {
         let used_bytes = self.mapped_bytes();
         let available_bytes = self.size_bytes().saturating_sub(used_bytes);
-        Usage { used_bytes, available_bytes, ..Usage::default() }
+        Usage { used_bytes, available_bytes, writes_failed: self.is_poisoned(), ..Usage::default() }
     }
 
     fn read(&self, offset: u64, out: &mut [u8], wait: Wait) -> Result<()> {
