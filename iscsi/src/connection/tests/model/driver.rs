@@ -260,7 +260,8 @@ impl World {
         if let Some(managing) = self.links[at].initiator.managing.get_mut(&tag) {
             managing.others = aborted;
         }
-        let cold = request.function == Function::TargetColdReset;
+        // Both end the session that asked, when it has its answer (§11.5.1, RFC 7144 §6.3).
+        let cold = matches!(request.function, Function::TargetColdReset | Function::ITNexusReset);
         self.managed.push(Managed { link: at, request, scope, others, cold, is_held: true });
         if self.shared.random.chance(70) {
             self.release_managed();
@@ -291,7 +292,7 @@ impl World {
         self.settle_managed();
     }
 
-    /// The one that asked for a cold reset is closed when it has its answer.
+    /// The one that asked for a cold reset, or a reset of its nexus, is closed when it has its answer.
     pub(super) fn finish_cold_resets(&mut self) {
         for at in std::mem::take(&mut self.cold) {
             if !self.links[at].target.task_management.is_empty() {

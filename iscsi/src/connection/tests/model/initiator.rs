@@ -117,7 +117,7 @@ pub(super) struct Initiator {
     pub(super) logout: Option<(u32, u8)>,
     /// It has asked for the end of its session.
     pub(super) logs_out: bool,
-    /// It has had the answer to a cold reset.
+    /// It has had the answer to a reset that ends its session.
     pub(super) was_reset: bool,
     pub(super) delayed: Option<(u32, Vec<u8>)>,
     /// Limit of the data segments that may come, while it changes.

@@ -200,8 +200,8 @@ impl Initiator {
             }
             managing.others.iter().for_each(|id| shared.bury(*id));
         }
-        if managing.function == 7 {
-            // §11.5.1: a cold reset ends the session; the end is on its way.
+        if matches!(managing.function, 7 | 11) {
+            // §11.5.1, RFC 7144 §6.3: a cold reset and a nexus reset end the session; the end is on its way.
             self.was_reset = true;
         }
         shared.stats.managed += 1;

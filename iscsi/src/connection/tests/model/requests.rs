@@ -147,7 +147,11 @@ impl Initiator {
         }
         let random = &mut shared.random;
         let function = random.pick(&[1, 1, 1, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 9, 9, 10, 11, 12, 77]);
-        if function == TaskManagementFunction::TargetColdReset.code() && random.chance(70) {
+        let ends_session = matches!(
+            TaskManagementFunction::from_code(function),
+            Some(TaskManagementFunction::TargetColdReset | TaskManagementFunction::ITNexusReset)
+        );
+        if ends_session && random.chance(70) {
             return;
         }
         let lun = u8::try_from(random.below(2)).unwrap();
