@@ -32,6 +32,9 @@ const LOGOUT_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longest wait for requests and commands that are being answered.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// Threads that may wait for the disk. A thread that waits costs some tens of KiB.
+const BLOCKING_THREADS_MAX: usize = 1024;
+
 /// Longest wait for threads that wait for the disk, once everything is durable.
 const THREADS_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -39,7 +42,11 @@ const THREADS_TIME_MAX: Duration = Duration::from_secs(1);
 pub fn run(config: &Config) -> anyhow::Result<()> {
     service::init_logs(&config.log.level)?;
     raise_file_limit();
+    // One more than commands are executed on (`portal::lookout`): a disk that stalls never takes the last one.
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors + 1)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .thread_name("osvold")
         .build()

@@ -11,5 +11,6 @@ pub mod lifecycle;
 pub mod lun;
 pub mod portal;
 pub mod seed;
+mod seldom;
 pub mod service;
 pub mod settings;

@@ -1,4 +1,5 @@
-//! Every limit of the protocol machine, in one place.
+//! Every limit that a peer or an operator can run into, in one place: first those of the protocol machine, then those that
+//! a driver of many connections keeps. The table of docs/PROTOCOL.md is made from them.
 //!
 //! What a limit bounds is either memory that a peer can make us keep, or work that it can make us do.
 //! At a limit the command window closes, or the newest request is refused; nothing is dropped silently.
@@ -73,6 +74,65 @@ pub const TEXT_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Sessions that one table admits.
 pub const SESSIONS_MAX: usize = 16 * 1024;
+
+// ---- of all connections together: the driver's ----------------------------------------------------------------
+
+/// Connections of all portals together.
+pub const CONNECTIONS_MAX: usize = 8192;
+
+/// Connections in login, of all portals together.
+pub const HALF_OPEN_MAX: usize = 4096;
+
+/// Connections in login from one address.
+pub const HALF_OPEN_PER_ADDRESS_MAX: usize = 1024;
+
+/// Data on its way, of all connections together, above which each gets a small share only.
+pub const DATA_BYTES_HIGH: usize = 256 << 20;
+
+/// Data on its way above which each connection may bring one write at a time; others are answered TASK SET FULL.
+pub const DATA_BYTES_MAX: usize = 512 << 20;
+
+/// Write data that a connection may have when memory is short: enough for a few first bursts.
+pub const SHARE_BYTES_MIN: usize = 1 << 20;
+
+/// Responses that may wait on a connection when memory is short.
+pub const TRANSMIT_SHARE_BYTES_MIN: usize = 128 << 10;
+
+/// Commands of one connection that may wait for their store, a thread each.
+pub const JOBS_PER_CONNECTION_MAX: usize = 64;
+
+/// Commands of all connections that wait, above which each connection may have a small share only.
+pub const JOBS_HIGH: usize = 256;
+
+/// See `JOBS_HIGH`.
+pub const JOBS_SHARE_MIN: usize = 4;
+
+/// Lines of the log about sessions that come and go: as many at once as a boot of everything brings, then these.
+pub const SESSION_LINES: u32 = 2000;
+
+/// See `SESSION_LINES`: one more after this time.
+pub const SESSION_LINES_EVERY: Duration = Duration::from_millis(50);
+
+/// Lines of the log about logins that are refused and sessions that break the protocol.
+pub const FAULT_LINES: u32 = 100;
+
+/// See `FAULT_LINES`: one more after this time.
+pub const FAULT_LINES_EVERY: Duration = Duration::from_secs(1);
+
+/// Time for the last bytes to go out after the end of a connection.
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// A peer whose host is gone is noticed within a minute (COMPAT P2): by probes when idle, by this when not.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// First probe of an idle connection.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+/// Probes after the first.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Unanswered probes that end a connection.
+pub const KEEPALIVE_PROBES: u32 = 4;
 
 const _: () = assert!(TASKS_MAX + IMMEDIATE_TASKS_MAX < u16::MAX as usize);
 const _: () = assert!(HELD_COMMANDS_MAX <= TASKS_MAX);

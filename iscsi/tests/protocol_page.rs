@@ -13,7 +13,7 @@
 use iscsi::text::{KEYS, Rule, Scope, Senders};
 use iscsi::{ConnectionConfig, limits};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn page() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/PROTOCOL.md")
@@ -59,37 +59,206 @@ fn keys() -> String {
     table
 }
 
+/// What is bounded, by how much, what happens there, and a test of it.
 fn bounds() -> String {
     let config = ConnectionConfig::default();
     let policy = &config.negotiation;
     let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
+    let mib = |bytes: usize| format!("{} MiB", bytes >> 20);
+    let seconds = |time: std::time::Duration| format!("{} s", time.as_secs());
+    let dead = limits::KEEPALIVE_IDLE + limits::KEEPALIVE_INTERVAL * limits::KEEPALIVE_PROBES;
     let rows = [
-        ("data segment that we take in full feature phase", kib(limits::RECEIVE_SEGMENT_BYTES_MAX)),
-        ("data segment that we take during login", kib(limits::LOGIN_SEGMENT_BYTES_MAX)),
-        ("MaxBurstLength offered", kib(policy.burst_bytes_max as usize)),
-        ("FirstBurstLength offered", kib(policy.first_burst_bytes_max as usize)),
-        ("MaxOutstandingR2T offered", limits::OUTSTANDING_R2T_MAX.to_string()),
-        ("command window of a session", config.tasks_max.to_string()),
-        ("immediate commands beside it", limits::IMMEDIATE_TASKS_MAX.to_string()),
-        ("task management requests at a time", limits::TASK_MANAGEMENT_MAX.to_string()),
-        ("data of one write", kib(limits::WRITE_BYTES_MAX)),
-        ("write data of one connection before its window closes", kib(config.buffered_bytes_max)),
-        ("responses that wait before nothing more is read", kib(limits::TRANSMIT_BYTES_MAX)),
-        ("text of one request, over its continuations", kib(limits::TEXT_BYTES_MAX)),
-        ("keys in it", limits::TEXT_KEYS_MAX.to_string()),
+        (
+            "data segment that we take in full feature phase",
+            kib(limits::RECEIVE_SEGMENT_BYTES_MAX),
+            "the session ends",
+            "a_segment_longer_than_ours_ends_the_connection_before_it_is_kept",
+        ),
+        (
+            "data segment that we take during login",
+            kib(limits::LOGIN_SEGMENT_BYTES_MAX),
+            "the connection ends",
+            "a_segment_of_just_the_limit_passes_and_one_byte_more_does_not",
+        ),
+        (
+            "MaxBurstLength offered",
+            kib(policy.burst_bytes_max as usize),
+            "negotiated down",
+            "every_rule_of_the_table",
+        ),
+        (
+            "FirstBurstLength offered",
+            kib(policy.first_burst_bytes_max as usize),
+            "negotiated down",
+            "a_first_burst_is_never_longer_than_a_burst",
+        ),
+        (
+            "MaxOutstandingR2T offered",
+            limits::OUTSTANDING_R2T_MAX.to_string(),
+            "negotiated down",
+            "every_rule_of_the_table",
+        ),
+        (
+            "command window of a session",
+            config.tasks_max.to_string(),
+            "the window closes",
+            "the_window_closes_when_it_is_full_and_opens_with_a_response",
+        ),
+        (
+            "immediate commands beside it",
+            limits::IMMEDIATE_TASKS_MAX.to_string(),
+            "Reject 06h",
+            "immediate_commands_go_past_the_window_up_to_their_own_limit",
+        ),
+        (
+            "task management requests at a time",
+            limits::TASK_MANAGEMENT_MAX.to_string(),
+            "Reject",
+            "too_many_requests_are_rejected",
+        ),
+        (
+            "data of one write",
+            kib(limits::WRITE_BYTES_MAX),
+            "not solicited; the SCSI layer refuses it",
+            "a_write_above_the_cap_is_handed_over_without_soliciting",
+        ),
+        (
+            "write data of one connection",
+            kib(config.buffered_bytes_max),
+            "the window closes",
+            "unsolicited_writes_close_the_window_before_they_fill_memory",
+        ),
+        (
+            "responses of one connection that wait",
+            kib(limits::TRANSMIT_BYTES_MAX),
+            "nothing more is read from it",
+            "a_flood_of_pings_stops_at_the_transmit_limit",
+        ),
+        (
+            "text of one request, over its continuations",
+            kib(limits::TEXT_BYTES_MAX),
+            "status 02 00, or Reject",
+            "a_text_without_end_is_cut_off",
+        ),
+        ("keys in it", limits::TEXT_KEYS_MAX.to_string(), "status 02 00, or Reject", "malformed_texts"),
         (
             "key name, value",
             format!("{}, {} bytes", limits::TEXT_KEY_BYTES_MAX, limits::TEXT_VALUE_BYTES_MAX),
+            "status 02 00, or Reject",
+            "a_key_of_63_bytes_passes_and_of_64_does_not",
         ),
-        ("decoded CHAP value", format!("{} bytes", limits::CHAP_BINARY_BYTES_MAX)),
-        ("additional header segments", format!("{} bytes", limits::AHS_BYTES_MAX)),
-        ("requests of one login", limits::LOGIN_ROUNDS_MAX.to_string()),
-        ("time for a login", format!("{} s", limits::LOGIN_TIME.as_secs())),
-        ("sessions of a daemon", limits::SESSIONS_MAX.to_string()),
+        (
+            "decoded CHAP value",
+            format!("{} bytes", limits::CHAP_BINARY_BYTES_MAX),
+            "the login is refused",
+            "the_longest_binary_passes_and_one_byte_more_does_not",
+        ),
+        (
+            "additional header segments",
+            format!("{} bytes", limits::AHS_BYTES_MAX),
+            "the connection ends",
+            "a_segment_of_just_the_limit_passes_and_one_byte_more_does_not",
+        ),
+        (
+            "requests of one login",
+            limits::LOGIN_ROUNDS_MAX.to_string(),
+            "status 02 00",
+            "a_peer_that_plays_for_time_is_refused",
+        ),
+        (
+            "time for a login",
+            seconds(limits::LOGIN_TIME),
+            "the connection ends",
+            "a_login_that_does_not_come_times_out",
+        ),
+        (
+            "sessions of a daemon",
+            limits::SESSIONS_MAX.to_string(),
+            "status 03 02",
+            "a_full_table_refuses_the_newest_but_still_reinstates",
+        ),
+        (
+            "connections of a daemon",
+            limits::CONNECTIONS_MAX.to_string(),
+            "the newest is closed",
+            "connections_are_limited_in_all_and_the_newest_is_refused",
+        ),
+        (
+            "connections in login, in all",
+            limits::HALF_OPEN_MAX.to_string(),
+            "the address with the most makes room",
+            "who_has_most_half_open_connections_makes_room_for_others",
+        ),
+        (
+            "connections in login, from one address",
+            limits::HALF_OPEN_PER_ADDRESS_MAX.to_string(),
+            "the oldest that has not said a word makes room",
+            "the_oldest_that_said_nothing_makes_room",
+        ),
+        (
+            "write data and waiting responses of all connections",
+            mib(limits::DATA_BYTES_HIGH),
+            "each connection gets 1 MiB for writes, and windows close",
+            "shares_shrink_above_the_first_limit_and_grow_again",
+        ),
+        (
+            "the same, where windows are open still",
+            mib(limits::DATA_BYTES_MAX),
+            "each connection may bring one write at a time, others get TASK SET FULL",
+            "while_there_is_no_memory_one_write_is_taken_at_a_time",
+        ),
+        (
+            "commands of one connection that wait for the disk",
+            limits::JOBS_PER_CONNECTION_MAX.to_string(),
+            "further ones wait",
+            "a_connection_has_so_many_threads_and_few_when_all_have_many",
+        ),
+        (
+            "such commands of all connections",
+            limits::JOBS_HIGH.to_string(),
+            "each connection gets 4",
+            "a_connection_has_so_many_threads_and_few_when_all_have_many",
+        ),
+        ("silence of a host that has died", seconds(dead), "the session ends", "hostile.py"),
+        ("the same, with data on its way", seconds(limits::USER_TIMEOUT), "the session ends", "hostile.py"),
+        (
+            "lines of the log about sessions that come and go",
+            format!(
+                "{} at once, then {} a second",
+                limits::SESSION_LINES,
+                1000 / limits::SESSION_LINES_EVERY.as_millis()
+            ),
+            "`unsaid` of the next counts what was left out",
+            "a_flood_is_cut_down_and_counted",
+        ),
+        (
+            "lines about refused logins and broken sessions",
+            format!(
+                "{} at once, then {} a second",
+                limits::FAULT_LINES,
+                1000 / limits::FAULT_LINES_EVERY.as_millis()
+            ),
+            "the same",
+            "a_flood_is_cut_down_and_counted",
+        ),
     ];
-    let mut table = String::from("| what | limit |\n|---|---|\n");
-    rows.iter().for_each(|(what, limit)| writeln!(table, "| {what} | {limit} |").unwrap());
+    let mut table = String::from("| what | limit | there | tested by |\n|---|---|---|---|\n");
+    for (what, limit, there, test) in rows {
+        writeln!(table, "| {what} | {limit} | {there} | `{test}` |").unwrap();
+    }
     table
+}
+
+/// A limit without a test is a promise.
+#[test]
+fn every_limit_names_a_test_that_exists() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let sources = sources(&root.join("iscsi/src")) + &sources(&root.join("src"));
+    for row in bounds().lines().skip(2) {
+        let test = row.split('`').rev().nth(1).unwrap();
+        let exists = sources.contains(&format!("fn {test}(")) || root.join("tests").join(test).is_file();
+        assert!(exists, "{row}");
+    }
 }
 
 #[test]
@@ -101,4 +270,18 @@ fn the_tables_of_the_page_are_those_of_the_code() {
         return;
     }
     assert!(old == new, "docs/PROTOCOL.md is out of date: run with UPDATE_DOCS=1");
+}
+
+/// The text of all Rust files under a folder.
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text += &std::fs::read_to_string(path).unwrap();
+        }
+    }
+    text
 }

@@ -1,11 +1,11 @@
 //! What the executor needs of a volume. `cow::Volume` is one; tests have one that fails where they want.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cow::{Allocation, Error, Kind, Wait};
-use parking_lot::Mutex;
 use scsi::{StatusRun, Usage};
+
+use crate::seldom::Seldom;
 
 /// Why the store did not do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,34 +41,21 @@ impl From<Error> for StoreError {
                     tracing::warn!(%error, unsaid, "a write is refused");
                 }
             }
-            _ => tracing::warn!(%error, source = ?std::error::Error::source(&error), "volume"),
+            _ => {
+                if let Some(unsaid) = ERRORS.say() {
+                    tracing::warn!(%error, source = ?std::error::Error::source(&error), unsaid, "volume");
+                }
+            }
         }
         Self(error.kind())
     }
 }
 
 /// Writes that find no space come by the thousand: one of them is logged now and then.
-static REFUSALS: Seldom = Seldom { last: Mutex::new(None), unsaid: AtomicU64::new(0) };
-const REFUSALS_EVERY: Duration = Duration::from_secs(10);
+static REFUSALS: Seldom = Seldom::new(1, Duration::from_secs(10));
 
-/// Says something at most once in a while.
-struct Seldom {
-    last: Mutex<Option<Instant>>,
-    unsaid: AtomicU64,
-}
-
-impl Seldom {
-    /// Whether it is to be said now; then gives how often it was not since it was said last.
-    fn say(&self) -> Option<u64> {
-        let mut last = self.last.lock();
-        if last.is_some_and(|last| last.elapsed() < REFUSALS_EVERY) {
-            self.unsaid.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        *last = Some(Instant::now());
-        Some(self.unsaid.swap(0, Ordering::Relaxed))
-    }
-}
+/// So do reads of a block that is damaged: an initiator tries again and again.
+static ERRORS: Seldom = Seldom::new(50, Duration::from_secs(1));
 
 impl BlockStore for cow::Volume {
     fn size_bytes(&self) -> u64 {

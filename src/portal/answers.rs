@@ -6,44 +6,56 @@ use std::time::{Instant, SystemTime};
 use iscsi::auth::AuthenticationPolicy;
 use iscsi::{
     CloseReason, Command, Event, IscsiName, LoginAuthorization, LoginRequested, LoginStatus, ScsiResponse,
-    SendTargetsRequested, SendTargetsScope, SessionRequested, SessionType, TaskManagement,
+    SendTargetsRequested, SendTargetsScope, SessionRequested, SessionType, TaskId, TaskManagement,
     TaskManagementFunction, TaskManagementId, TaskManagementResponse, TaskScope,
 };
 use tokio::sync::watch;
 
 use super::discovery::{self, PORTAL_GROUP};
-use super::driver::Driver;
-use super::limits::{ROUND_BYTES_MAX, ROUND_EVENTS_MAX, SLOW_ROUND, SLOW_TIME};
+use super::driver::{Driver, Round};
+use super::limits::{SLOW_ROUND, SLOW_TIME};
+use super::lines::{FAULTS, SESSIONS};
 use super::mailbox::Letter;
 use super::session::{self, Unit, Units};
+use super::work::{self, Work};
 use crate::exports::{Access, Redirect, SessionHandle, Terms};
 use crate::lun::Execution;
 
 impl Driver {
-    /// Answers the events that there are, up to what one round may take; true when there were any.
-    pub(super) fn answer_events(&mut self) -> bool {
-        let Some(first) = self.connection.poll_event() else { return false };
-        let begin = Instant::now();
-        let mut bytes = data_bytes(&first);
-        self.answer(first);
-        for _ in 1..ROUND_EVENTS_MAX {
-            if bytes > ROUND_BYTES_MAX {
-                break;
+    /// Answers the events that there are, up to what one round may take. A command is the caller's to execute, who then
+    /// comes back for the rest of the round.
+    pub(super) fn answer_events(&mut self, round: &mut Round) -> Option<Work> {
+        while round.events_left > 0 && round.bytes_left > 0 {
+            // Commands that had to wait for a thread come before those that are new.
+            let queued = self.jobs.next().map(Event::Command);
+            let is_queued = queued.is_some();
+            let Some(event) = queued.or_else(|| self.connection.poll_event()) else { break };
+            round.moves = true;
+            round.begin.get_or_insert_with(Instant::now);
+            round.events_left -= 1;
+            round.bytes_left = round.bytes_left.saturating_sub(data_bytes(&event));
+            let work = match event {
+                Event::Command(command) if is_queued => self.prepare(command),
+                event => self.answer(event),
+            };
+            if work.is_some() {
+                return work;
             }
-            let Some(event) = self.connection.poll_event() else { break };
-            bytes += data_bytes(&event);
-            self.answer(event);
         }
-        let end = Instant::now();
-        if end - begin > SLOW_ROUND {
-            self.slow_until = Some(end + SLOW_TIME);
+        if let Some(begin) = round.begin {
+            let end = Instant::now();
+            if end - begin > SLOW_ROUND {
+                self.slow_until = Some(end + SLOW_TIME);
+            }
         }
-        true
+        None
     }
 
-    fn answer(&mut self, event: Event) {
+    fn answer(&mut self, event: Event) -> Option<Work> {
         match event {
-            Event::Command(command) => self.execute(command),
+            Event::Command(command) => {
+                return self.jobs.admit(command).and_then(|command| self.prepare(command));
+            }
             Event::LoginRequested(request) => self.answer_login(&request),
             Event::SessionRequested(request) => self.begin_session(request),
             Event::SessionEstablished(agreed) => self.shared.directory.note_agreed(agreed),
@@ -52,11 +64,15 @@ impl Driver {
             Event::Logout(_) => {}
             Event::Closed(reason) => self.note_end(&reason),
         }
+        None
     }
 
     pub(super) fn open_letter(&mut self, letter: Letter) {
         match letter {
-            Letter::Completed(task, response) => self.connection.complete_task(task, into_response(response)),
+            Letter::Completed(task, response) => {
+                self.jobs.note_end();
+                self.connection.complete_task(task, into_response(response));
+            }
             Letter::SessionReady(result) => self.take_session(result),
             Letter::TaskManagementDone(id, response) => {
                 self.connection.complete_task_management(id, response)
@@ -81,7 +97,9 @@ impl Driver {
         }
         match reason {
             CloseReason::Protocol(_) if self.session.is_some() => {
-                tracing::warn!(%peer, %reason, "session ended")
+                if let Some(unsaid) = FAULTS.say() {
+                    tracing::warn!(%peer, %reason, unsaid, "session ended");
+                }
             }
             _ => tracing::debug!(%peer, %reason, "connection ended"),
         }
@@ -118,7 +136,9 @@ impl Driver {
     }
 
     fn refuse(&mut self, status: LoginStatus, initiator: &IscsiName) {
-        tracing::info!(peer = %self.peer, %initiator, %status, "login refused");
+        if let Some(unsaid) = FAULTS.say() {
+            tracing::info!(peer = %self.peer, %initiator, %status, unsaid, "login refused");
+        }
         self.connection.refuse_login(status);
     }
 
@@ -167,7 +187,9 @@ impl Driver {
         let terms = self.terms.take();
         if request.session_type == SessionType::Normal {
             let target = request.target_name.as_ref().map_or("", IscsiName::as_str);
-            tracing::info!(peer = %self.peer, initiator = %request.initiator_name, isid = %request.isid, target, "login");
+            if let Some(unsaid) = SESSIONS.say() {
+                tracing::info!(peer = %self.peer, initiator = %request.initiator_name, isid = %request.isid, target, unsaid, "login");
+            }
         }
         tokio::spawn(async move {
             let result = session::begin(directory, request, handle, terms, alive).await;
@@ -190,7 +212,9 @@ impl Driver {
                 self.session = Some(session);
             }
             Err(status) => {
-                tracing::info!(peer = %self.peer, %status, "login refused");
+                if let Some(unsaid) = FAULTS.say() {
+                    tracing::info!(peer = %self.peer, %status, unsaid, "login refused");
+                }
                 self.connection.refuse_login(status);
             }
         }
@@ -212,39 +236,33 @@ impl Driver {
         self.session.as_ref()?.units.as_ref()
     }
 
-    fn execute(&mut self, command: Command) {
-        let task = command.task;
+    /// A command with its logical unit, unless it is executed elsewhere.
+    fn prepare(&mut self, command: Command) -> Option<Work> {
         let Some(units) = self.units() else {
-            return self.connection.complete_task(task, ScsiResponse::default());
+            self.connection.complete_task(command.task, ScsiResponse::default());
+            return None;
         };
+        let unit = units.answering(command.lun.0);
+        let (lun, nexus, pool) = (unit.lun.clone(), unit.nexus, self.shared.pool.clone());
+        let work = Work { command, lun, nexus, pool };
         if self.slow_until.is_some_and(|until| until > Instant::now()) {
-            return self.execute_elsewhere(command);
+            self.execute_elsewhere(work);
+            return None;
         }
-        let (unit, cdb) = (units.answering(command.lun.0), command.cdb.bytes());
-        let lun = &unit.lun;
-        match lun.execute(unit.nexus, command.lun.0, &cdb, command.data_out.pieces(), &self.shared.pool) {
+        Some(work)
+    }
+
+    /// What became of a command that was executed on the connection's own task.
+    pub(super) fn executed(&mut self, task: TaskId, execution: Execution) {
+        match execution {
             Execution::Done(response) => self.connection.complete_task(task, into_response(response)),
-            Execution::Blocked(job) => {
-                let mailbox = self.mailbox.clone();
-                tokio::task::spawn_blocking(move || mailbox.send(Letter::Completed(task, job.run())));
-            }
+            Execution::Blocked(job) => self.jobs.start(task, &self.mailbox, move || job.run()),
         }
     }
 
     /// While the store is slow even commands that should not wait are done where waiting harms nobody.
-    fn execute_elsewhere(&mut self, command: Command) {
-        let Some(units) = self.units() else { return };
-        let unit = units.answering(command.lun.0);
-        let (lun, nexus) = (unit.lun.clone(), unit.nexus);
-        let (mailbox, pool) = (self.mailbox.clone(), self.shared.pool.clone());
-        tokio::task::spawn_blocking(move || {
-            let cdb = command.cdb.bytes();
-            let response = match lun.execute(nexus, command.lun.0, &cdb, command.data_out.pieces(), &pool) {
-                Execution::Done(response) => response,
-                Execution::Blocked(job) => job.run(),
-            };
-            mailbox.send(Letter::Completed(command.task, response))
-        });
+    pub(super) fn execute_elsewhere(&mut self, work: Work) {
+        self.jobs.start(work.task(), &self.mailbox, move || work::wait(work.run()));
     }
 
     // ---- task management ------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 //! Memory for data on its way, of all connections together.
 //!
 //! Up to the first limit everybody has what the protocol's own limits allow. Above it a connection gets no more than a
-//! small share: command windows close, and few responses wait. Above the second nothing more is read from connections
-//! that are not in the middle of a write; TCP makes their peers wait.
+//! small share: command windows close, and few responses wait. But windows that are open stay open: above the second a
+//! connection may bring one write at a time, and others are answered TASK SET FULL. So a login, a ping or a single write
+//! always gets through, whatever others hoard.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -43,7 +44,7 @@ impl Budget {
         }
     }
 
-    /// Is there so much that nothing new may come in?
+    /// Is there so much that a connection may bring one write at a time only?
     pub(super) fn is_exhausted(&self) -> bool {
         self.used_bytes.load(Ordering::Relaxed) >= DATA_BYTES_MAX
     }

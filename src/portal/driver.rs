@@ -1,7 +1,8 @@
 //! Drives one connection: bytes in, events answered, bytes out, until nothing moves; then waits.
 //!
 //! A round parses all PDUs of one receive, executes what they ask, and sends all responses with one vectored write.
-//! A turn that never runs dry ends after some rounds, so that connections share a thread fairly.
+//! A turn that never runs dry ends after some rounds, so that connections share a thread fairly. In the middle of a round
+//! the driver is given up for as long as a command is executed (`lookout.rs`).
 
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -12,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use iscsi::{CloseReason, Connection, TaskScope};
+use iscsi::{CloseReason, Connection, ScsiResponse, TaskScope};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,10 +23,13 @@ use super::Shared;
 use super::gatekeeper::{HalfOpen, Place};
 use super::limits::{
     BULK_BUFFER_BYTES, BULK_BYTES, IDLE_BUFFER_TIME, LINGER_TIME, READ_BYTES_MIN, RECEIVE_BUFFER_BYTES,
-    ROUNDS_MAX, SHORTAGE_REST, WRITE_SLICES,
+    ROUND_BYTES_MAX, ROUND_EVENTS_MAX, ROUNDS_MAX, WRITE_SLICES,
 };
+use super::lines::SESSIONS;
+use super::lookout;
 use super::mailbox::{Letter, Mailbox};
 use super::session::Session;
+use super::work::{Jobs, Work};
 use crate::exports::Terms;
 
 /// Waits until the gatekeeper wants a connection in login to make room.
@@ -34,6 +38,27 @@ async fn told_to_leave(half_open: Option<Arc<HalfOpen>>) {
         Some(half_open) => half_open.leave.notified().await,
         None => std::future::pending().await,
     }
+}
+
+/// What a turn has come to.
+pub(super) enum Turn {
+    /// Nothing moves.
+    Waits,
+    /// A command is to be executed; then the turn goes on.
+    Executes(Work),
+    /// The connection is over.
+    Over,
+}
+
+/// A round that has begun.
+pub(super) struct Round {
+    /// Something has moved.
+    pub(super) moves: bool,
+    /// What may still be answered before what is there is sent.
+    pub(super) events_left: usize,
+    pub(super) bytes_left: usize,
+    /// When the first event was answered.
+    pub(super) begin: Option<Instant>,
 }
 
 /// One connection with everything it has.
@@ -54,7 +79,13 @@ pub(super) struct Driver {
     pub(super) terms: Option<Arc<Terms>>,
     /// Others that wait for aborted tasks to end.
     pub(super) waiting: Vec<(TaskScope, oneshot::Sender<()>)>,
+    /// Until then commands are executed on the blocking pool.
     pub(super) slow_until: Option<Instant>,
+    pub(super) jobs: Jobs,
+    /// A command that came in the turn in which the login ended.
+    kept: Option<Work>,
+    round: Option<Round>,
+    rounds_left: usize,
     stopped: watch::Receiver<bool>,
     socket_is_over: bool,
     /// What the peer sent last came after this look at the receive buffer.
@@ -62,8 +93,6 @@ pub(super) struct Driver {
     next_look: Option<Instant>,
     /// Memory accounted for this connection.
     used_bytes: usize,
-    /// Nothing is read before this time because memory is short.
-    rests_until: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
     sleeps_until: Option<Instant>,
 }
@@ -78,6 +107,7 @@ impl Driver {
         stopped: watch::Receiver<bool>,
     ) -> Self {
         let (mailbox, letters) = Mailbox::new();
+        let jobs = Jobs::new(shared.jobs.clone());
         Self {
             socket,
             connection: Connection::new(shared.connection_config.clone(), Instant::now()),
@@ -93,19 +123,22 @@ impl Driver {
             terms: None,
             waiting: Vec::new(),
             slow_until: None,
+            jobs,
+            kept: None,
+            round: None,
+            rounds_left: ROUNDS_MAX,
             stopped,
             socket_is_over: false,
             was_active: false,
             next_look: None,
             used_bytes: 0,
-            rests_until: None,
             sleep: Box::pin(tokio::time::sleep(IDLE_BUFFER_TIME)),
             sleeps_until: None,
         }
     }
 
     /// Runs until the connection is over and none of its commands has an effect any more.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         while !self.connection.is_full_feature() && !self.is_over() {
             let half_open = self.place.half_open().cloned();
             let mut stopped = self.stopped.clone();
@@ -120,35 +153,63 @@ impl Driver {
             }
         }
         self.place.leave_login();
-        poll_fn(|context| self.poll(context)).await;
-        self.linger().await;
+        lookout::serve(self).await;
     }
 
-    /// Like `poll`, but ends with the login too.
+    /// Like `poll`, but ends with the login too. A command that came with it is kept.
     fn poll_login(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self.poll(context) {
-            Poll::Pending if self.connection.is_full_feature() => Poll::Ready(()),
-            other => other,
+            Turn::Waits if !self.connection.is_full_feature() => Poll::Pending,
+            Turn::Waits | Turn::Over => Poll::Ready(()),
+            Turn::Executes(work) => {
+                self.kept = Some(work);
+                Poll::Ready(())
+            }
         }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..ROUNDS_MAX {
-            let mut moves = self.take_letters(context);
-            moves |= self.receive(context);
-            moves |= self.answer_events();
-            moves |= self.transmit(context);
+    /// Goes on until a command is to be executed or nothing moves any more.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Turn {
+        if let Some(work) = self.kept.take() {
+            return Turn::Executes(work);
+        }
+        loop {
+            let mut round = match self.round.take() {
+                Some(round) => round,
+                None if self.rounds_left == 0 => {
+                    self.rounds_left = ROUNDS_MAX;
+                    context.waker().wake_by_ref();
+                    return Turn::Waits;
+                }
+                None => self.begin_round(context),
+            };
+            if let Some(work) = self.answer_events(&mut round) {
+                self.round = Some(round);
+                return Turn::Executes(work);
+            }
+            round.moves |= self.transmit(context);
             self.account();
             self.let_go();
             if self.is_over() {
-                return Poll::Ready(());
+                return Turn::Over;
             }
-            if !moves && !self.poll_time(context) {
-                return Poll::Pending;
+            if !round.moves && !self.poll_time(context) {
+                self.rounds_left = ROUNDS_MAX;
+                return Turn::Waits;
             }
         }
-        context.waker().wake_by_ref();
-        Poll::Pending
+    }
+
+    fn begin_round(&mut self, context: &mut Context<'_>) -> Round {
+        self.rounds_left -= 1;
+        let letters = self.take_letters(context);
+        let received = self.receive(context);
+        Round {
+            moves: letters || received,
+            events_left: ROUND_EVENTS_MAX,
+            bytes_left: ROUND_BYTES_MAX,
+            begin: None,
+        }
     }
 
     /// Closed, everything sent that can be, and no command left.
@@ -179,7 +240,7 @@ impl Driver {
             // What had to wait for an answer of ours or for room in the transmit queue.
             self.connection.handle_bytes(Instant::now(), &mut self.received);
         }
-        if self.socket_is_over || !self.connection.wants_read() || self.rests() {
+        if self.socket_is_over || !self.connection.wants_read() {
             return false;
         }
         self.make_room();
@@ -189,19 +250,12 @@ impl Driver {
             Poll::Ready(Ok(_)) => {
                 self.was_active = true;
                 self.place.note_speech();
+                self.connection.shed_writes(self.shared.budget.is_exhausted());
                 self.connection.handle_bytes(Instant::now(), &mut self.received);
                 true
             }
             Poll::Ready(Err(error)) => self.lose(&error.to_string()),
         }
-    }
-
-    /// Must the peer wait because all connections together have too much? One that is in the middle of a write must
-    /// not, or its memory would never be free again.
-    fn rests(&mut self) -> bool {
-        let must_wait = self.shared.budget.is_exhausted() && self.connection.tasks_open() == 0;
-        self.rests_until = must_wait.then(|| Instant::now() + SHORTAGE_REST);
-        must_wait
     }
 
     /// Tells what this connection uses, and hears what it may.
@@ -257,8 +311,7 @@ impl Driver {
         if self.next_look.is_none() && self.received.capacity() > 0 {
             self.next_look = Some(Instant::now() + IDLE_BUFFER_TIME);
         }
-        let deadline =
-            self.connection.poll_timeout().into_iter().chain(self.next_look).chain(self.rests_until).min();
+        let deadline = self.connection.poll_timeout().into_iter().chain(self.next_look).min();
         let Some(deadline) = deadline else { return false };
         if self.sleeps_until != Some(deadline) {
             self.sleep.as_mut().reset(deadline.into());
@@ -269,7 +322,6 @@ impl Driver {
         }
         self.sleeps_until = None;
         let now = Instant::now();
-        self.rests_until = None;
         self.connection.handle_timeout(now);
         if self.next_look.is_some_and(|look| look <= now) {
             self.next_look = None;
@@ -290,20 +342,27 @@ impl Driver {
 
     /// Gives the session back as soon as none of its commands can have an effect any more: others wait for that.
     fn let_go(&mut self) {
+        if self.connection.is_closed() {
+            for command in self.jobs.give_up() {
+                self.connection.complete_task(command.task, ScsiResponse::default());
+            }
+        }
         let connection = &self.connection;
         if !self.waiting.is_empty() {
             self.waiting.retain(|(scope, _)| connection.has_aborted_tasks(*scope));
         }
         if connection.is_closed() && connection.tasks_executing() == 0 && !self.begins_session {
             let session = self.session.take();
-            if let Some(units) = session.as_ref().and_then(|session| session.units.as_ref()) {
-                tracing::info!(peer = %self.peer, target = %units.target.name(), "session ended");
+            if let Some(units) = session.as_ref().and_then(|session| session.units.as_ref())
+                && let Some(unsaid) = SESSIONS.say()
+            {
+                tracing::info!(peer = %self.peer, target = %units.target.name(), unsaid, "session ended");
             }
         }
     }
 
     /// Says goodbye so that the last response arrives: a socket closed with unread bytes would reset the connection.
-    async fn linger(mut self) {
+    pub(super) async fn linger(mut self: Box<Self>) {
         self.shared.budget.account(&mut self.used_bytes, 0);
         if self.socket_is_over {
             return;

@@ -1,7 +1,8 @@
 //! How many connections there may be: in all, and in login, per address.
 //!
 //! A login that has not come to its end costs a descriptor and a little memory. When an address has as many as it may,
-//! the oldest of them that has not said a word makes room; if all have, the newest is refused.
+//! the oldest of them that has not said a word makes room; if all have, the newest is refused. When there are as many in
+//! all as may be, the address that has most of them makes room for any other.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -46,22 +47,53 @@ impl Gatekeeper {
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = address.to_canonical();
         let mut counts = self.counts.lock();
-        if counts.connections >= CONNECTIONS_MAX || counts.half_open >= HALF_OPEN_MAX {
+        if counts.connections >= CONNECTIONS_MAX {
             return None;
         }
-        let entries = counts.by_address.entry(address).or_default();
-        if entries.len() >= HALF_OPEN_PER_ADDRESS_MAX {
-            let silent = entries.iter().position(|entry| !entry.spoke.load(Ordering::Relaxed))?;
-            if let Some(entry) = entries.remove(silent) {
-                entry.leave.notify_one();
-                counts.half_open -= 1;
+        let own = counts.by_address.get(&address).map_or(0, VecDeque::len);
+        if own >= HALF_OPEN_PER_ADDRESS_MAX {
+            counts.make_room(address, Spoken::Stays)?;
+        } else if counts.half_open >= HALF_OPEN_MAX {
+            let (greediest, most) = counts.greediest()?;
+            if most <= own {
+                return None;
             }
+            counts.make_room(greediest, Spoken::Leaves)?;
         }
         let half_open = Arc::new(HalfOpen::default());
         counts.by_address.entry(address).or_default().push_back(half_open.clone());
         counts.connections += 1;
         counts.half_open += 1;
         Some(Place { gatekeeper: self.clone(), address, half_open: Some(half_open) })
+    }
+}
+
+/// What becomes of a connection that has said something, when none is there that has not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    Stays,
+    Leaves,
+}
+
+impl Counts {
+    /// The address with the most connections in login, and how many they are.
+    fn greediest(&self) -> Option<(IpAddr, usize)> {
+        let counts = self.by_address.iter().map(|(address, entries)| (*address, entries.len()));
+        counts.max_by_key(|(_, count)| *count)
+    }
+
+    /// The oldest connection in login from an address goes, a silent one rather than another.
+    fn make_room(&mut self, address: IpAddr, spoken: Spoken) -> Option<()> {
+        let entries = self.by_address.get_mut(&address)?;
+        let silent = entries.iter().position(|entry| !entry.spoke.load(Ordering::Relaxed));
+        let leaves = silent.or((spoken == Spoken::Leaves).then_some(0))?;
+        let entry = entries.remove(leaves)?;
+        if entries.is_empty() {
+            self.by_address.remove(&address);
+        }
+        entry.leave.notify_one();
+        self.half_open -= 1;
+        Some(())
     }
 }
 
@@ -130,6 +162,42 @@ mod tests {
         places.iter().for_each(Place::note_speech);
         assert!(gatekeeper.admit(ADDRESS).is_none());
         assert!(gatekeeper.admit("192.0.2.1".parse().unwrap()).is_some(), "another address is not concerned");
+    }
+
+    fn address(number: usize) -> IpAddr {
+        let [.., high, low] = number.to_be_bytes();
+        IpAddr::from([198, 18, high, low])
+    }
+
+    #[test]
+    fn who_has_most_half_open_connections_makes_room_for_others() {
+        let gatekeeper = Arc::new(Gatekeeper::default());
+        let admit = |count: usize, from: IpAddr| -> Vec<_> {
+            (0..count).map(|_| gatekeeper.admit(from).unwrap()).collect()
+        };
+        let hosts = HALF_OPEN_MAX / HALF_OPEN_PER_ADDRESS_MAX;
+        let places: Vec<_> =
+            (0..hosts).flat_map(|host| admit(HALF_OPEN_PER_ADDRESS_MAX, address(host))).collect();
+        places.iter().for_each(Place::note_speech);
+        assert_eq!(gatekeeper.counts.lock().half_open, HALF_OPEN_MAX);
+        let _one = gatekeeper.admit(ADDRESS).unwrap();
+        assert_eq!(gatekeeper.counts.lock().half_open, HALF_OPEN_MAX, "one of the others has left");
+        assert_eq!(gatekeeper.counts.lock().by_address[&ADDRESS].len(), 1);
+    }
+
+    #[test]
+    fn connections_are_limited_in_all_and_the_newest_is_refused() {
+        let gatekeeper = Arc::new(Gatekeeper::default());
+        let mut places: Vec<_> = (0..CONNECTIONS_MAX)
+            .map(|number| {
+                let mut place = gatekeeper.admit(address(number)).unwrap();
+                place.leave_login();
+                place
+            })
+            .collect();
+        assert!(gatekeeper.admit(ADDRESS).is_none());
+        places.pop();
+        assert!(gatekeeper.admit(ADDRESS).is_some());
     }
 
     #[test]

@@ -1,30 +1,14 @@
-//! Limits of the portals. Those of the protocol itself are in `iscsi::limits`.
+//! How the portals portion out time and buffers. What a peer or an operator can run into is in [`iscsi::limits`], all of
+//! it, and in the table of docs/PROTOCOL.md.
 
 use std::time::Duration;
 
-/// Connections of all portals together.
-pub(super) const CONNECTIONS_MAX: usize = 8192;
-
-/// Connections in login, of all portals together.
-pub(super) const HALF_OPEN_MAX: usize = 4096;
-
-/// Connections in login from one address.
-pub(super) const HALF_OPEN_PER_ADDRESS_MAX: usize = 1024;
-
-/// Data on its way, of all connections together, above which each gets a small share only.
-pub(super) const DATA_BYTES_HIGH: usize = 256 << 20;
-
-/// Data on its way above which nothing more is read, but for writes that have begun.
-pub(super) const DATA_BYTES_MAX: usize = 512 << 20;
-
-/// Write data that a connection may have when memory is short: enough for a few first bursts.
-pub(super) const SHARE_BYTES_MIN: usize = 1 << 20;
-
-/// Responses that may wait on a connection when memory is short.
-pub(super) const TRANSMIT_SHARE_BYTES_MIN: usize = 128 << 10;
-
-/// A connection that was not read from because memory was short looks again after this time.
-pub(super) const SHORTAGE_REST: Duration = Duration::from_millis(20);
+pub(super) use iscsi::limits::{
+    CONNECTIONS_MAX, DATA_BYTES_HIGH, DATA_BYTES_MAX, FAULT_LINES, FAULT_LINES_EVERY, HALF_OPEN_MAX,
+    HALF_OPEN_PER_ADDRESS_MAX, JOBS_HIGH, JOBS_PER_CONNECTION_MAX, JOBS_SHARE_MIN, KEEPALIVE_IDLE,
+    KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, LINGER_TIME, SESSION_LINES, SESSION_LINES_EVERY, SHARE_BYTES_MIN,
+    TRANSMIT_SHARE_BYTES_MIN, USER_TIMEOUT,
+};
 
 /// A read from a socket has room for this much at least.
 pub(super) const READ_BYTES_MIN: usize = 16 * 1024;
@@ -60,17 +44,11 @@ pub(super) const SLOW_ROUND: Duration = Duration::from_millis(100);
 /// See `SLOW_ROUND`.
 pub(super) const SLOW_TIME: Duration = Duration::from_secs(1);
 
-/// Time for the last bytes to go out after the end of a connection.
-pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
+/// How often the lookout looks for commands that do not come back, and how many of these looks one may take before its
+/// connection goes on without it.
+pub(super) const LOOKOUT_INTERVAL: Duration = Duration::from_millis(50);
+/// See `LOOKOUT_INTERVAL`.
+pub(super) const LOOKOUT_TICKS: u64 = 2;
 
 /// Time that a listener rests after the system had no descriptor for a connection.
 pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
-
-/// A peer whose host is gone is noticed within a minute (COMPAT P2): by probes when idle, by this when not.
-pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(45);
-/// First probe of an idle connection.
-pub(super) const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// Probes after the first.
-pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// Unanswered probes that end a connection.
-pub(super) const KEEPALIVE_PROBES: u32 = 4;

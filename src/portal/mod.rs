@@ -4,7 +4,8 @@
 //!   listener ─ accept ─► gatekeeper (limits) ─► one task a connection
 //!                                                 │ driver: bytes ⇄ iscsi::Connection
 //!                                                 │ answers: events → directory, session, logical unit
-//!                                                 └ mailbox: what others want of this connection
+//!                                                 ├ mailbox: what others want of this connection
+//!                                                 └ lookout: a command that does not come back
 //! ```
 //! A connection's task executes commands itself as long as nothing makes it wait; what would wait goes to the
 //! blocking pool and comes back through the mailbox.
@@ -15,6 +16,8 @@ mod discovery;
 mod driver;
 mod gatekeeper;
 mod limits;
+mod lines;
+mod lookout;
 mod mailbox;
 mod read_only;
 mod session;
@@ -22,6 +25,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod volumes;
+mod work;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -39,11 +43,13 @@ use crate::lun::BufferPool;
 use budget::Budget;
 use driver::Driver;
 use gatekeeper::Gatekeeper;
+use lookout::Lookout;
 pub(crate) use mailbox::Mailbox;
 pub use read_only::{ReadOnlyDisk, ReadOnlyTargets};
 pub use socket::bind;
 pub(crate) use socket::configure;
 pub use volumes::{SeedOf, VolumeExports};
+use work::AllJobs;
 
 /// What portals are told.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +84,8 @@ pub(crate) struct Shared {
     listening: Vec<SocketAddr>,
     gatekeeper: Arc<Gatekeeper>,
     budget: Budget,
+    lookout: Lookout,
+    jobs: AllJobs,
 }
 
 /// Listeners and the connections that came through them.
@@ -91,7 +99,7 @@ impl Portals {
     /// Serves the targets of a directory on listeners that are bound already, by [`bind`] or by a service manager.
     ///
     /// # Errors
-    /// When a listener cannot tell its address.
+    /// When a listener cannot tell its address, or there is no thread to be had.
     pub fn serve(
         listeners: Vec<TcpListener>,
         directory: Arc<Directory>,
@@ -103,9 +111,21 @@ impl Portals {
         let pool = BufferPool::new(limits::IDLE_READ_BYTES_MAX);
         let budget = Budget::default();
         let discovery = Arc::new(Terms::from(config.discovery.clone()));
-        let shared =
-            Shared { config, discovery, connection_config, directory, pool, listening, gatekeeper, budget };
+        let (lookout, jobs) = (Lookout::new(), AllJobs::default());
+        let shared = Shared {
+            config,
+            discovery,
+            connection_config,
+            directory,
+            pool,
+            listening,
+            gatekeeper,
+            budget,
+            lookout,
+            jobs,
+        };
         let shared = Arc::new(shared);
+        lookout::keep(&shared)?;
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
         for listener in listeners {
@@ -143,7 +163,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
         match accepted {
             Ok((socket, peer)) => welcome(socket, peer, &shared, &stopped),
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if let Some(unsaid) = lines::FAULTS.say() {
+                    tracing::warn!(%error, unsaid, "cannot accept a connection");
+                }
                 tokio::time::sleep(limits::ACCEPT_REST).await;
             }
         }
@@ -169,5 +191,5 @@ fn welcome(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, stopped: &
         }
     };
     let driver = Driver::new(socket, peer, local, shared.clone(), admission, stopped.clone());
-    tokio::spawn(driver.run());
+    tokio::spawn(Box::new(driver).run());
 }

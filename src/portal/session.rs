@@ -6,6 +6,7 @@ use iscsi::{LoginStatus, SessionKey, SessionRequested, Tsih};
 use scsi::{InitiatorPort, NexusId};
 use tokio::sync::watch;
 
+use super::lines::{FAULTS, SESSIONS};
 use crate::exports::{Directory, SessionHandle, Target, Terms};
 use crate::lun::Lun;
 
@@ -86,7 +87,9 @@ pub(super) async fn begin(
     let admission = directory.admit(SessionKey::of(&request), request.tsih, handle, terms.as_ref())?;
     let mut session = Box::new(Session { tsih: admission.tsih, units: None, directory, _ended: ended });
     if let Some((_, old)) = admission.replaced {
-        tracing::info!(initiator = %request.initiator_name, from = %old.address, by = %peer, "session reinstated");
+        if let Some(unsaid) = SESSIONS.say() {
+            tracing::info!(initiator = %request.initiator_name, from = %old.address, by = %peer, unsaid, "session reinstated");
+        }
         old.end().await;
     }
     let Some(name) = &request.target_name else { return Ok(session) };
@@ -103,7 +106,9 @@ async fn attach(
 ) -> Result<Units, LoginStatus> {
     let target = directory.find(name).ok_or(LoginStatus::TargetRemoved)?;
     let luns = target.luns().await.map_err(|error| {
-        tracing::error!(target = %name, error = format!("{error:#}"), "the volume does not open");
+        if let Some(unsaid) = FAULTS.say() {
+            tracing::error!(target = %name, error = format!("{error:#}"), unsaid, "the volume does not open");
+        }
         LoginStatus::TargetError
     })?;
     // §4.4.2: a port is named by name and ISID.

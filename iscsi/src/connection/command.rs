@@ -48,12 +48,18 @@ impl Connection {
             || !command.is_final && parameters.initial_r2t && expected > 0;
         // Whatever is wrong, an F bit that is not set announces more, and the answer waits for the end of it.
         let announces = !command.is_final && expected > 0;
-        if is_unexpected || immediate_bytes > unsolicited_max {
-            let code = if is_unexpected { UNEXPECTED_UNSOLICITED_DATA } else { INCORRECT_AMOUNT_OF_DATA };
+        let failure = if is_unexpected {
+            Some(UNEXPECTED_UNSOLICITED_DATA.into())
+        } else if immediate_bytes > unsolicited_max {
+            Some(INCORRECT_AMOUNT_OF_DATA.into())
+        } else {
+            (self.sheds_writes && self.buffered_bytes > 0).then_some(Failure::TaskSetFull)
+        };
+        if let Some(failure) = failure {
             if let Some(task) = self.tasks.get_mut(id) {
                 task.unsolicited_data_sn = announces.then_some(0);
             }
-            return self.fail_gathering(id, code);
+            return self.fail_gathering(id, failure);
         }
         let goal_bytes = if expected as usize > WRITE_BYTES_MAX { 0 } else { expected };
         let more_comes = !command.is_final && immediate_bytes < unsolicited_max;
@@ -95,6 +101,21 @@ impl Connection {
 
 /// Sense for what goes wrong between the initiator and us (RFC 7143 §11.4.7.2): ABORTED COMMAND with these codes.
 pub(super) type SenseCode = [u8; 2];
+
+/// Why a command does not get its data.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Failure {
+    /// It contradicts what was agreed, or is damaged.
+    Sense(SenseCode),
+    /// There is no room for it now; initiators send the command again (SAM-5 §5.3.1).
+    TaskSetFull,
+}
+
+impl From<SenseCode> for Failure {
+    fn from(code: SenseCode) -> Self {
+        Self::Sense(code)
+    }
+}
 pub(super) const UNEXPECTED_UNSOLICITED_DATA: SenseCode = [0x0c, 0x0c];
 pub(super) const INCORRECT_AMOUNT_OF_DATA: SenseCode = [0x0c, 0x0d];
 pub(super) const PROTOCOL_SERVICE_CRC_ERROR: SenseCode = [0x47, 0x05];

@@ -8,7 +8,7 @@
 
 use super::Connection;
 use super::command::{
-    INCORRECT_AMOUNT_OF_DATA, PROTOCOL_SERVICE_CRC_ERROR, SenseCode, UNEXPECTED_UNSOLICITED_DATA,
+    Failure, INCORRECT_AMOUNT_OF_DATA, PROTOCOL_SERVICE_CRC_ERROR, SenseCode, UNEXPECTED_UNSOLICITED_DATA,
     aborted_command,
 };
 use super::task::{OutstandingR2T, Task, TaskState};
@@ -18,6 +18,7 @@ use crate::wire::{Bhs, DataOut, ReadyToTransfer, RejectReason};
 use bytes::Bytes;
 
 const CHECK_CONDITION: u8 = 2;
+const TASK_SET_FULL: u8 = 0x28;
 
 /// What a Data-Out did to its task.
 enum Taken {
@@ -37,30 +38,30 @@ impl Connection {
         if pdu.target_transfer_tag != TargetTransferTag::RESERVED && pdu.lun != task.lun {
             return self.reject(RejectReason::InvalidPduField, bhs);
         }
-        if let Some(code) = task.failure {
-            return self.fail_on(id, pdu, code);
+        if let Some(failure) = task.failure {
+            return self.fail_on(id, pdu, failure);
         }
         match take(task, pdu, data) {
             Taken::More => {}
             Taken::SequenceEnd => self.continue_gathering(id),
-            Taken::Wrong(code) => self.fail_on(id, pdu, code),
+            Taken::Wrong(code) => self.fail_on(id, pdu, code.into()),
         }
     }
 
     /// A Data-Out that is not taken any more: its F bit ends a sequence all the same.
-    fn fail_on(&mut self, id: TaskId, pdu: &DataOut, code: SenseCode) {
+    fn fail_on(&mut self, id: TaskId, pdu: &DataOut, failure: Failure) {
         if pdu.is_final
             && let Some(task) = self.tasks.get_mut(id)
         {
             task.end_sequence(pdu.target_transfer_tag);
         }
-        self.fail_gathering(id, code);
+        self.fail_gathering(id, failure);
     }
 
     /// A Data-Out whose data cannot be trusted.
     pub(super) fn fail_data_out(&mut self, pdu: &DataOut) {
         if let Some(id) = self.find_gathering(pdu) {
-            self.fail_on(id, pdu, PROTOCOL_SERVICE_CRC_ERROR);
+            self.fail_on(id, pdu, PROTOCOL_SERVICE_CRC_ERROR.into());
         }
     }
 
@@ -147,18 +148,20 @@ impl Connection {
 
     /// Ends a task that cannot have its data any more: when the F bit of all that is on its way has come (§7.8,
     /// §11.4.2). Its memory is free at once. What went wrong first is what is told.
-    pub(super) fn fail_gathering(&mut self, id: TaskId, code: SenseCode) {
+    pub(super) fn fail_gathering(&mut self, id: TaskId, failure: Failure) {
         let Some(task) = self.tasks.get_mut(id) else { return };
-        let code = *task.failure.get_or_insert(code);
+        let failure = *task.failure.get_or_insert(failure);
         if task.expects_data() {
             task.drop_data();
             self.buffered_bytes -= std::mem::take(&mut task.reserved_bytes) as usize;
             self.soliciting_now -= usize::from(std::mem::take(&mut task.may_solicit));
             return;
         }
-        let response =
-            ScsiResponse { status: CHECK_CONDITION, sense: aborted_command(code), ..ScsiResponse::default() };
-        self.finish_task(id, &response);
+        let (status, sense) = match failure {
+            Failure::Sense(code) => (CHECK_CONDITION, aborted_command(code)),
+            Failure::TaskSetFull => (TASK_SET_FULL, Bytes::new()),
+        };
+        self.finish_task(id, &ScsiResponse { status, sense, ..ScsiResponse::default() });
     }
 
     /// A tag that carries its task's slot; never the reserved one (§11.8.5), and not used again for a long while.

@@ -67,6 +67,8 @@ pub struct Connection {
     soliciting: VecDeque<TaskId>,
     buffered_bytes: usize,
     buffered_bytes_max: usize,
+    /// See `shed_writes`.
+    sheds_writes: bool,
     /// Tasks that may solicit all their data.
     soliciting_now: usize,
     transfer_count: u16,
@@ -132,6 +134,7 @@ impl Connection {
             soliciting: VecDeque::new(),
             buffered_bytes: 0,
             buffered_bytes_max,
+            sheds_writes: false,
             soliciting_now: 0,
             transfer_count: 0,
             held: Vec::new(),
@@ -335,6 +338,12 @@ impl Connection {
     pub fn limit_memory(&mut self, buffered_bytes_max: usize, transmit_bytes_max: usize) {
         self.buffered_bytes_max = buffered_bytes_max.min(self.config.buffered_bytes_max);
         self.transmit.limit(transmit_bytes_max);
+    }
+
+    /// While there is no memory a connection may bring one write at a time, so that everybody gets on: one that comes
+    /// beside another is answered with TASK SET FULL, and its data is dropped. A window that is open cannot be closed.
+    pub const fn shed_writes(&mut self, sheds: bool) {
+        self.sheds_writes = sheds;
     }
 
     /// Write data that is or may come to be in memory.

@@ -1,6 +1,6 @@
 //! The open commands of a connection, in a slab: no allocation and no map on the way of a command.
 
-use super::command::SenseCode;
+use super::command::Failure;
 use crate::event::{Cdb, TaskAttribute, TaskScope};
 use crate::names::{InitiatorTaskTag, LogicalUnitNumber, TargetTransferTag, TaskId};
 use crate::payload::Payload;
@@ -74,7 +74,7 @@ pub(super) struct Task {
     /// Memory that is accounted for it.
     pub(super) reserved_bytes: u32,
     /// What it will fail with once the last of its data has come.
-    pub(super) failure: Option<SenseCode>,
+    pub(super) failure: Option<Failure>,
 }
 
 impl Task {

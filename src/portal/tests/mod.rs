@@ -16,6 +16,7 @@ use scsi::UnitConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::limits::JOBS_PER_CONNECTION_MAX;
 use super::{PortalConfig, Portals, bind};
 use crate::exports::{Access, Directory, Luns};
 use crate::lun::{Lun, LunConfig};
@@ -212,6 +213,59 @@ async fn pings_are_answered_while_the_store_stalls() {
     for _ in 0..64 {
         assert_eq!(Opcode::of(&client.receive().await.bhs), Opcode::ScsiResponse);
     }
+}
+
+/// COMPAT P3: more sessions than threads write to a store that does not come back and says so to nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn nobody_waits_for_commands_that_do_not_come_back() {
+    let rig = Rig::new();
+    let mut clients = Vec::new();
+    for isid in 1..9 {
+        clients.push(rig.log_in(isid).await);
+    }
+    rig.store.stall_without_a_word();
+    for client in &mut clients {
+        for _ in 0..100 {
+            client.send_write(0, &[1; 512]).await;
+        }
+    }
+    for client in &mut clients {
+        client.ping().await;
+        assert_eq!(Opcode::of(&timeout(SOON, client.receive()).await.unwrap().bhs), Opcode::NopIn);
+    }
+    timeout(SOON, rig.log_in(100)).await.unwrap();
+    assert!(rig.store.stalled_calls() <= clients.len() * JOBS_PER_CONNECTION_MAX);
+    rig.store.resume();
+    for client in &mut clients {
+        for _ in 0..100 {
+            let pdu = timeout(SOON, client.receive()).await.unwrap();
+            assert_eq!(ScsiResponsePdu::parse(&pdu.bhs).status, 0);
+        }
+        assert_eq!(client.read(0, 512).await, [1; 512]);
+    }
+    assert_eq!(rig.store.writes_done(), 800);
+}
+
+/// A connection that went on without its command is still there until the command has ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_session_is_not_replaced_before_a_command_that_did_not_come_back() {
+    let rig = Rig::new();
+    let mut old = rig.log_in(1).await;
+    rig.store.stall_without_a_word();
+    for _ in 0..100 {
+        old.send_write(0, &[0xaa; 4096]).await;
+    }
+    old.ping().await;
+    assert_eq!(Opcode::of(&timeout(SOON, old.receive()).await.unwrap().bhs), Opcode::NopIn);
+    let mut new = Client::connect(rig.address).await;
+    assert!(timeout(A_WHILE, new.log_in(TARGET, 1)).await.is_err(), "the old writes are still under way");
+    rig.store.resume();
+    assert_eq!(timeout(SOON, new.log_in_answer()).await.unwrap(), [0, 0]);
+    let landed = rig.store.writes_done();
+    new.clear_attention().await;
+    assert_eq!(new.read(0, 4096).await, [0xaa; 4096]);
+    assert_eq!(rig.store.writes_done(), landed, "none came after the answer");
+    assert_eq!(rig.sessions(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

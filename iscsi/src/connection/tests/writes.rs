@@ -234,6 +234,32 @@ fn a_narrowed_limit_closes_the_window_and_a_widened_one_opens_it() {
     assert_eq!(pair.max_cmd_sn, pair.exp_cmd_sn.add(127));
 }
 
+#[test]
+fn while_there_is_no_memory_one_write_is_taken_at_a_time() {
+    let mut pair =
+        Pair::established(&[("InitialR2T", "No"), ("ImmediateData", "Yes"), ("FirstBurstLength", "262144")]);
+    pair.target.shed_writes(true);
+    let first = pair.command(false, true, 4096);
+    pair.send(first.emit(), &pattern(4096));
+    let task = pair.expect_command().task;
+    let second = pair.command(false, true, 4096);
+    pair.send(second.emit(), &pattern(4096));
+    pair.no_event();
+    assert_eq!(ScsiResponsePdu::parse(&pair.receive().unwrap().bhs).status, 0x28);
+    assert_eq!(pair.target.buffered_bytes(), 4096);
+    pair.complete_good(task, 4096);
+    pair.receive_all();
+    let third = pair.command(false, true, 4096);
+    pair.send(third.emit(), &pattern(4096));
+    let task = pair.expect_command().task;
+    pair.target.shed_writes(false);
+    let fourth = pair.command(false, true, 4096);
+    pair.send(fourth.emit(), &pattern(4096));
+    let other = pair.expect_command().task;
+    pair.complete_good(task, 4096);
+    pair.complete_good(other, 4096);
+}
+
 // ---- what is wrong is never written ---------------------------------------------------------------------------
 
 fn begin_solicited(pair: &mut Pair) -> ReadyToTransfer {
