@@ -105,6 +105,7 @@ def stages(which):
         Stage("crashes-deployments", ["tests/crashes_deployments.py"], 900, (*prepared, "unit")),
         Stage("door-faults", ["tests/door_faults.py"], 900, (*prepared, "unit")),
         Stage("clone-time", ["tests/clone_time.py", "--check"], after=prepared, alone=True),
+        Stage("hostile", ["tests/hostile.py"], after=prepared, alone=True),
         Stage("api-hostile", ["tests/api_hostile.py"], after=prepared, alone=True),
         Stage("api-scale", ["tests/api_scale.py", "--check"], after=prepared, alone=True),
     ]

@@ -242,7 +242,7 @@ class SmallDisk(Osvold):
         """The file system goes with the namespace's last process: one that waits keeps it across restarts."""
         self.state.mkdir(exist_ok=True)
         if not self.mounted:
-            mount = f'mount -t tmpfs -o size={self.mebibytes}m tmpfs "$0" && touch "$1" && exec sleep infinity'
+            mount = f'{self.mount()} && touch "$1" && exec sleep infinity'
             ready = self.dir / "mounted"
             self.keeper = subprocess.Popen(["unshare", "-m", "--", "sh", "-c", mount, self.state, ready], stdin=subprocess.DEVNULL)
             end = time.monotonic() + START_SECONDS
@@ -250,6 +250,10 @@ class SmallDisk(Osvold):
                 time.sleep(0.01)
             self.mounted = True
         super().spawn(["nsenter", "-m", "-t", self.keeper.pid, "--", *command], **keywords)
+
+    def mount(self):
+        """The shell command that mounts it at $0."""
+        return f'mount -t tmpfs -o size={self.mebibytes}m tmpfs "$0"'
 
     def used_bytes(self):
         """What the store's own file system says, seen from the daemon's mount namespace."""
@@ -262,6 +266,37 @@ class SmallDisk(Osvold):
         if self.mounted:
             self.keeper.kill()
             self.keeper.wait(STOP_SECONDS)
+
+
+class StalledDisk(SmallDisk):
+    """osvold with its store on a file system that can be frozen: what is written waits, uninterruptibly. Needs root."""
+
+    MOST_SECONDS = 200
+
+    def mount(self):
+        file = self.dir / "disk"
+        with open(file, "wb") as out:
+            out.truncate(self.mebibytes << 20)
+        run("mkfs.ext4", "-q", "-F", file, env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin"))
+        # Should the test be killed meanwhile, somebody thaws it.
+        thaw = f"setsid sh -c 'sleep {self.MOST_SECONDS}; fsfreeze -u \"$0\"' \"$0\" >/dev/null 2>&1 &"
+        return f'mount -o loop,noatime "{file}" "$0" && {{ {thaw} }}'
+
+    def _freeze(self, how, check=True):
+        run("nsenter", "-m", "-t", self.keeper.pid, "--", "/usr/sbin/fsfreeze", how, self.state, check=check)
+
+    def stall(self):
+        """From now on every write waits."""
+        self._freeze("-f")
+
+    def resume(self):
+        """Everything goes on."""
+        self._freeze("-u")
+
+    def close(self):
+        if self.mounted and self.keeper.poll() is None:
+            self._freeze("-u", check=False)
+        super().close()
 
 
 class Tgt(Target):
