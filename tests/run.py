@@ -57,6 +57,7 @@ def stages(which):
         Stage("format", cargo("fmt", "--all", "--check")),
         Stage("arrows", ["tests/arrows.py"]),
         Stage("mutants", ["cow/tests/mutants.py", "--check"]),
+        Stage("mutants of iscsi", ["iscsi/tests/mutants.py", "--check"]),
         Stage("lints", cargo("clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"), 900),
         # One after the other: both want cargo's lock of the same directory.
         Stage("unit", cargo("test", "--workspace", "--exclude", "cow", "--locked", "--no-fail-fast"), 1200, ("lints",)),
