@@ -66,7 +66,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     let portal_config = PortalConfig {
         advertise: config.iscsi.advertise.clone(),
-        discovery: settings::discovery(&config.iscsi.discovery).context("the configuration cannot be used")?,
+        discovery: settings::discovery(&config.iscsi.discovery)
+            .context("the configuration cannot be used")?,
         allowed_addresses: config.iscsi.allowed_addresses.clone(),
         chap_algorithms: settings::algorithms(&config.iscsi.chap_algorithms),
         ..PortalConfig::default()

@@ -130,3 +130,83 @@ pub(super) fn refusal(error: &settings::Error) -> Refusal {
         Error::NotKept(_) => refusals::internal("keeping settings", error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cow::NewVolume;
+
+    use super::*;
+    use crate::catalog::Catalog;
+
+    struct Rig {
+        store: Arc<Store>,
+        shelf: Arc<Shelf>,
+        directory: tempfile::TempDir,
+    }
+
+    fn rig() -> Rig {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let catalog = Catalog::open(&directory.path().join("catalog")).unwrap();
+        let shelf = Shelf::open(directory.path(), catalog).unwrap();
+        Rig { store, shelf, directory }
+    }
+
+    impl Rig {
+        /// What a daemon that begins now would know.
+        fn after_a_crash(&self) -> Arc<Shelf> {
+            let catalog = Catalog::open(&self.directory.path().join("catalog")).unwrap();
+            Shelf::open(self.directory.path(), catalog).unwrap()
+        }
+
+        fn volume(&self, id: VolumeId, size_bytes: u64) -> cow::Result<VolumeInfo> {
+            let name = "web01".to_owned();
+            self.store.create_volume_as(id, NewVolume { name, image: None, size_bytes: Some(size_bytes) })
+        }
+    }
+
+    fn closed() -> Initial {
+        let initiators = Some(vec!["iqn.2026-01.x:a".to_owned()]);
+        Initial::of(&ExportChange { initiators, ..ExportChange::default() }).unwrap()
+    }
+
+    /// Whenever the daemon dies, a volume that is there is not open to everybody.
+    #[test]
+    fn the_settings_are_durable_before_the_volume_is_there() {
+        let rig = rig();
+        let made = closed().create(&rig.store, &rig.shelf, |id| {
+            assert_eq!(rig.after_a_crash().get(id).unwrap().initiators.len(), 1);
+            rig.volume(id, 1 << 20)
+        });
+        let id = made.unwrap().id;
+        assert_eq!(rig.after_a_crash().get(id).unwrap().initiators.len(), 1);
+        forget(&rig.shelf, id);
+        assert!(!rig.after_a_crash().has(id));
+    }
+
+    #[test]
+    fn a_volume_that_is_not_made_leaves_no_settings() {
+        let rig = rig();
+        closed().create(&rig.store, &rig.shelf, |id| rig.volume(id, 0)).unwrap_err();
+        assert_eq!(rig.after_a_crash().ids(), []);
+        assert_eq!(rig.shelf.ids(), []);
+    }
+
+    #[test]
+    fn settings_that_cannot_be_kept_make_no_volume() {
+        let rig = rig();
+        std::fs::write(rig.directory.path().join("exports"), "in the way").unwrap();
+        closed().create(&rig.store, &rig.shelf, |id| rig.volume(id, 1 << 20)).unwrap_err();
+        assert!(rig.store.volumes().is_empty());
+    }
+
+    #[test]
+    fn a_volume_that_asks_for_nothing_has_no_file() {
+        let rig = rig();
+        let open = Initial::of(&ExportChange::default()).unwrap();
+        open.create(&rig.store, &rig.shelf, |id| rig.volume(id, 1 << 20)).unwrap();
+        assert_eq!(rig.after_a_crash().ids(), []);
+    }
+}

@@ -5,12 +5,7 @@ use api::IscsiChap;
 
 use crate::catalog::profiles::{Chap, ChapLevel};
 use crate::catalog::{Error, Result};
-
-/// Shortest secret: RFC 7143 §9.2.1 asks for 96 bits where there is no IPsec.
-const SECRET_BYTES_MIN: usize = 12;
-
-/// Longest secret; initiators have 16 as their least common limit, and some take 255.
-const SECRET_BYTES_MAX: usize = 255;
+use crate::settings;
 
 /// What is asked for, over what there is.
 pub(super) fn merge(before: Option<&Chap>, wanted: &IscsiChap) -> Result<Option<Chap>> {
@@ -47,21 +42,11 @@ pub(super) fn merge(before: Option<&Chap>, wanted: &IscsiChap) -> Result<Option<
 }
 
 fn check_name(field: &str, name: &str) -> Result<()> {
-    match !name.is_empty() && name.len() <= 255 && name.bytes().all(|byte| byte.is_ascii_graphic()) {
-        true => Ok(()),
-        false => Err(Error::invalid(field, format!("{field} has 1 to 255 visible ASCII characters"))),
-    }
+    settings::check_user(field, name).map_err(|message| Error::invalid(field, message))
 }
 
 fn check_secret(field: &str, secret: &str) -> Result<()> {
-    let fits = (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&secret.len());
-    match fits && secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-        true => Ok(()),
-        false => Err(Error::invalid(
-            field,
-            format!("{field} has {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} visible ASCII characters"),
-        )),
-    }
+    settings::check_secret(field, secret).map_err(|message| Error::invalid(field, message))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use iscsi::text::{binary_to_hex, decode_binary};
 use tokio::process::Command;
 
 use super::client::Client;
-use super::{Rig, TARGET};
-use crate::exports::Access;
+use super::{Rig, TARGET, name};
+use crate::exports::{Access, Redirect};
 
 const USER: &str = "alice";
 const SECRET: &str = "alice-secret-12";
@@ -86,4 +86,37 @@ async fn libiscsi_one_way_and_mutual() {
             assert_eq!(text.contains("DIRECT_ACCESS"), succeeds, "{url}: {text}");
         }
     }
+}
+
+/// Between the challenge and its answer somebody says that another may log in, or that another secret is asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_admitted_on_the_terms_that_it_was_let_in_on_or_not_at_all() {
+    let rig = rig(false);
+    let mut client = Client::connect(rig.address).await;
+    let (identifier, challenge) = challenge(&mut client).await;
+    rig.directory.set_terms(&name(TARGET), |terms| terms.access.addresses.clear()).unwrap();
+    let answer = binary_to_hex(&ChapAlgorithm::Md5.answer(identifier, SECRET.as_bytes(), &challenge));
+    let (status, _) = client.security(&[("CHAP_N", USER), ("CHAP_R", &answer)], true).await;
+    assert_eq!(status, LoginStatus::ServiceUnavailable.class_and_detail());
+    let mut client = Client::connect(rig.address).await;
+    assert_eq!(prove(&mut client, SECRET).await, LoginStatus::Success.class_and_detail());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_sent_on_before_it_proves_anything_and_only_if_it_may_log_in() {
+    let rig = rig(false);
+    let redirect = |to, permanent| {
+        rig.directory.set_terms(&name(TARGET), |terms| terms.redirect = Some(Redirect { to, permanent }));
+    };
+    let status = async || Client::connect(rig.address).await.log_in(TARGET, 1).await;
+    redirect("192.0.2.1:3260".parse().unwrap(), false);
+    assert_eq!(status().await, LoginStatus::TargetMovedTemporarily.class_and_detail());
+    redirect("192.0.2.1:3260".parse().unwrap(), true);
+    assert_eq!(status().await, LoginStatus::TargetMovedPermanently.class_and_detail());
+    redirect(rig.address, true);
+    assert_eq!(status().await, LoginStatus::AuthenticationFailure.class_and_detail());
+    redirect("192.0.2.1:3260".parse().unwrap(), false);
+    let addresses = vec!["192.0.2.0/24".parse().unwrap()];
+    rig.directory.set_terms(&name(TARGET), |terms| terms.access.addresses = addresses.clone());
+    assert_eq!(status().await, LoginStatus::AuthorizationFailure.class_and_detail());
 }
