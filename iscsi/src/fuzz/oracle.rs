@@ -85,6 +85,10 @@ impl Oracle {
             | Opcode::Reject => true,
             _ => unreachable!("a target sends {opcode:?}"),
         };
+        if opcode == Opcode::LoginResponse {
+            // Until the session is there, the window is where the last login request had its CmdSN.
+            self.last = self.last.map(|last| Sequence { stat_sn: last.stat_sn, ..nop.sequence });
+        }
         self.check_numbers(nop.sequence, uses_stat_sn, uses_stat_sn || opcode != Opcode::DataIn);
         match opcode {
             Opcode::DataIn => self.check_data_in(&data_in, pdu.data.len()),
@@ -120,20 +124,35 @@ impl Oracle {
         let tag = data_in.initiator_task_tag;
         let at = self.data_sn.iter().position(|(other, ..)| *other == tag);
         let (expected_sn, expected_offset) = at.map_or((0, 0), |at| (self.data_sn[at].1, self.data_sn[at].2));
-        assert_eq!((data_in.data_sn, data_in.buffer_offset), (expected_sn, expected_offset), "{tag:?}");
-        let end = expected_offset + u32::try_from(bytes).unwrap_or(u32::MAX);
+        // The first of a command may be numbered from zero although there is an R2T: the tag is another command's by now.
+        let begins = data_in.data_sn == 0 && data_in.buffer_offset == 0;
+        let goes_on = (data_in.data_sn, data_in.buffer_offset) == (expected_sn, expected_offset);
+        assert!(begins || goes_on, "{tag:?}: {data_in:?}");
+        let end = data_in.buffer_offset + u32::try_from(bytes).unwrap_or(u32::MAX);
         if let Some(at) = at {
             self.data_sn.swap_remove(at);
         }
         if data_in.status.is_some() {
             assert!(data_in.is_final, "status rides on a Data-In that is not final");
         } else {
-            self.data_sn.push((tag, expected_sn + 1, end));
+            self.data_sn.push((tag, data_in.data_sn + 1, end));
         }
     }
 
     fn take_r2t(&mut self, r2t: &ReadyToTransfer) {
         assert!(r2t.desired_bytes > 0 && r2t.target_transfer_tag != TargetTransferTag::RESERVED);
+        // R2Ts of a command count from zero without gaps, and its Data-In goes on from there.
+        let tag = r2t.initiator_task_tag;
+        match self.data_sn.iter_mut().find(|(other, ..)| *other == tag) {
+            Some(entry) => {
+                assert!(r2t.r2t_sn == 0 || r2t.r2t_sn == entry.1, "R2TSN of {tag:?}");
+                *entry = (tag, r2t.r2t_sn + 1, 0);
+            }
+            None => {
+                assert_eq!(r2t.r2t_sn, 0, "R2TSN of {tag:?}");
+                self.data_sn.push((tag, 1, 0));
+            }
+        }
         if self.r2ts.len() == R2TS_MAX {
             self.r2ts.pop_front();
         }
