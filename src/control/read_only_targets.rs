@@ -49,7 +49,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[derive(Debug, Clone)]
 enum Source {
     Image { id: ImageId, name: String, size_bytes: u64, health: cow::Health },
-    Snapshot { info: SnapshotInfo, volume: VolumeInfo },
+    Snapshot { info: SnapshotInfo, volume: Box<VolumeInfo> },
 }
 
 impl Source {
@@ -126,7 +126,7 @@ impl Control {
         let (snapshots, volumes) = self.blocking(|store| (store.snapshots(), store.volumes())).await?;
         let snapshots = snapshots.into_iter().filter_map(|info| {
             let volume = volumes.iter().find(|volume| Some(volume.id) == info.volume)?.clone();
-            Some(Source::Snapshot { info, volume })
+            Some(Source::Snapshot { info, volume: Box::new(volume) })
         });
         Ok(images.chain(snapshots).filter(|source| targets.serves(source.disk())).collect())
     }
@@ -147,7 +147,7 @@ impl Control {
                 let info = self.find_snapshot_by_reference(reference).await?;
                 let gone = || Refusal::new(Code::NotFound, "the snapshot's volume is gone");
                 let volume = self.find_volume(&info.volume.ok_or_else(gone)?.to_string()).await?;
-                Ok(Source::Snapshot { info, volume })
+                Ok(Source::Snapshot { info, volume: Box::new(volume) })
             }
             _ => {
                 let message = "what is served is a golden image or a snapshot: give one of them";
