@@ -58,7 +58,7 @@ impl Connection {
             }
             Function::AbortTask => {
                 let id = self.referenced_task(request);
-                let is_to_come = id.is_none() && self.give_up_referenced(request);
+                let is_to_come = id.is_none() && self.is_to_come(request);
                 let proposed = if id.is_some() || is_to_come {
                     TaskManagementResponse::FunctionComplete
                 } else {
@@ -66,6 +66,10 @@ impl Connection {
                 };
                 let waits_for = id.filter(|id| self.stop_task(*id)).into_iter().collect();
                 self.ask_task_management(function, request, proposed, waits_for);
+                // Last: it may let other requests in, and this one must be counted by then.
+                if is_to_come {
+                    self.give_up_referenced(request);
+                }
             }
             Function::AbortTaskSet | Function::ClearTaskSet | Function::LogicalUnitReset => {
                 self.give_up_held(logical_unit, request.cmd_sn);
@@ -115,15 +119,15 @@ impl Connection {
     }
 
     /// §7.11, §11.5.1: a task that did not come yet, though its CmdSN lies before the request's, is considered received.
-    fn give_up_referenced(&mut self, request: &TaskManagementRequestPdu) -> bool {
+    fn is_to_come(&self, request: &TaskManagementRequestPdu) -> bool {
+        request.ref_cmd_sn.is_before(request.cmd_sn)
+            && self.window.position(request.ref_cmd_sn) != Position::Outside
+    }
+
+    fn give_up_referenced(&mut self, request: &TaskManagementRequestPdu) {
         let cmd_sn = request.ref_cmd_sn;
-        let is_missing =
-            cmd_sn.is_before(request.cmd_sn) && self.window.position(cmd_sn) != Position::Outside;
-        if is_missing {
-            self.held.retain(|(other, _)| *other != cmd_sn);
-            self.give_up(cmd_sn);
-        }
-        is_missing
+        self.held.retain(|(other, _)| *other != cmd_sn);
+        self.give_up(cmd_sn);
     }
 
     fn ask_task_management(
