@@ -466,8 +466,9 @@ mod tests {
     fn who_is_permitted() {
         const A: &str = "iqn.2026-01.x:a";
         const B: &str = "iqn.2026-01.x:b";
+        type Names = &'static [&'static str];
         // Lists of initiators and of addresses; who asks, from where; what comes of it.
-        const TABLE: &[(&[&str], &[&str], &str, &str, bool)] = &[
+        const TABLE: &[(Names, Names, &str, &str, bool)] = &[
             (&[], &[], A, "10.0.0.1", true),
             (&[], &[], B, "fd00::1", true),
             (&[A], &[], A, "10.0.0.1", true),
