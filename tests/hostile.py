@@ -679,6 +679,14 @@ def main():
         run_cases(cases, target, disk, image, attackers, host)
 
 
+def can_stall():
+    """A file system is frozen for it, on a loop device; not every container has one."""
+    found = subprocess.run(["/usr/sbin/losetup", "-f"], capture_output=True, check=False).returncode == 0
+    if not found:
+        print("SKIPPED  a stalled disk: this machine has no loop device", flush=True)
+    return found
+
+
 def run_cases(cases, target, disk, image, attackers, host):
     long_ones = []
 
@@ -701,7 +709,7 @@ def run_cases(cases, target, disk, image, attackers, host):
         begin("an idle peer that answers nothing stays", lambda: Deaf(target, target.create_volume("deaf", "golden")))
         hostile = Hostile(target, volume, attackers)
         cases.case("a healthy session keeps its rate", hostile.rate)
-        stalled = Stalled(disk, image) if cases.wanted("stalled disk") else None
+        stalled = Stalled(disk, image) if cases.wanted("stalled disk") and can_stall() else None
         if stalled:
             stalled.start()
         cases.case("10,000 logins and logouts", hostile.logins)
