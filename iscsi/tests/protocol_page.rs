@@ -13,10 +13,13 @@
 use iscsi::text::{KEYS, Rule, Scope, Senders};
 use iscsi::{ConnectionConfig, limits};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+mod support;
+use support::{root, sources};
 
 fn page() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/PROTOCOL.md")
+    root().join("docs/PROTOCOL.md")
 }
 
 /// The page with the text between `<!-- name -->` and `<!-- /name -->` replaced.
@@ -252,7 +255,7 @@ fn bounds() -> String {
 /// A limit without a test is a promise.
 #[test]
 fn every_limit_names_a_test_that_exists() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     let sources = sources(&root.join("iscsi/src")) + &sources(&root.join("src"));
     for row in bounds().lines().skip(2) {
         let test = row.split('`').rev().nth(1).unwrap();
@@ -270,18 +273,4 @@ fn the_tables_of_the_page_are_those_of_the_code() {
         return;
     }
     assert!(old == new, "docs/PROTOCOL.md is out of date: run with UPDATE_DOCS=1");
-}
-
-/// The text of all Rust files under a folder.
-fn sources(folder: &Path) -> String {
-    let mut text = String::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            text += &sources(&path);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            text += &std::fs::read_to_string(path).unwrap();
-        }
-    }
-    text
 }

@@ -15,7 +15,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+
+mod support;
+use support::{root, sources};
 
 /// Statements with one of the four words: in RFC 7143 of April 2014, and in RFC 7144.
 const STATEMENTS: [(&str, usize); 2] = [("7143", 531), ("7144", 27)];
@@ -31,10 +33,6 @@ struct Row<'a> {
     file: &'a str,
     test: &'a str,
     note: &'a str,
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn table() -> String {
@@ -53,20 +51,6 @@ fn rows(table: &str) -> Vec<Row<'_>> {
             Row { rfc, section, whose, statements, requirement, file, test, note }
         })
         .collect()
-}
-
-/// The text of all Rust files under a folder.
-fn sources(folder: &Path) -> String {
-    let mut text = String::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            text += &sources(&path);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            text += &std::fs::read_to_string(path).unwrap();
-        }
-    }
-    text
 }
 
 /// Does the text cite the section, and not just one whose number begins like it?
