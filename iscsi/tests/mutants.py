@@ -45,7 +45,7 @@ MUTANTS = [
     ("a logout overtakes commands", "connection/full_feature.rs", "self.tasks.executing() > 0 || ", ""),
     ("task management is answered too early", "connection/task_management.rs", "pending.response.is_some() && pending.waits_for.is_empty()", "pending.response.is_some()"),
     ("commands that wait for the driver are not aborted", "connection/task_management.rs", "is_some_and(|task| task.is_in(scope));\n        let ids", "is_some_and(|task| task.is_in(scope) && task.state != TaskState::Ready);\n        let ids"),
-    ("an aborted command that is late is executed", "connection/task_management.rs", "            self.give_up(cmd_sn);\n", ""),
+    ("an aborted command that is late is executed", "connection/task_management.rs", "*other != cmd_sn);\n        self.give_up(cmd_sn);\n", "*other != cmd_sn);\n"),
     ("other sessions' commands are not waited for", "connection/mod.rs", "self.tasks.executing() > 0 && self.tasks.ids().any(is_aborted)", "self.tasks.executing() > 99_999 && self.tasks.ids().any(is_aborted)"),
     ("a closed connection hands out commands", "connection/mod.rs", "        self.stop_tasks(TaskScope::All);\n", ""),
     ("a new session does not wait for the old one", "session.rs", "let replaced_tsih = if replaces {", "let replaced_tsih = if replaces && false {"),
