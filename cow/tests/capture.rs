@@ -28,6 +28,8 @@ use cow::{
 use support::{root, small_geometry};
 
 const MIB: u64 = 1 << 20;
+/// Between two pairs of writes beside a capture.
+const WRITER_REST: std::time::Duration = std::time::Duration::from_micros(50);
 
 fn go_on(_: u64, _: u64) -> ControlFlow<()> {
     ControlFlow::Continue(())
@@ -157,6 +159,9 @@ fn a_captured_image_is_one_moment_of_a_volume_that_is_written() {
                 let block = count.to_le_bytes().repeat(512);
                 open.write(63 * MIB, &[&block], Wait::Yes).unwrap();
                 open.write(0, &[&block], Wait::Yes).unwrap();
+                // As fast as it can it would fill the disk with what it overwrites, which each capture's sync then
+                // has to write down.
+                std::thread::sleep(WRITER_REST);
             }
             count
         }
