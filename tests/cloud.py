@@ -10,6 +10,7 @@ image stands in for them.
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -46,7 +47,10 @@ note instance "$(cat /var/lib/cloud/data/instance-id)"
 note source "$(cat /var/lib/cloud/instance/datasource)"
 note named "$(stat -c %Y /var/lib/cloud/instance/sem/config_set_passwords)"
 note disks "$(lsblk -dno NAME,RO,MODEL | tr -s ' \\n' ' ,')"
-dd if=/dev/zero of=/dev/sdb bs=512 count=1 oflag=direct 2>/dev/null && note written yes
+# Which of the two is sda is the kernel's affair.
+seed=$(lsblk -dno NAME,MODEL | awk '/seed/ {{print $1}}')
+note seed "$seed"
+dd if=/dev/zero of="/dev/$seed" bs=512 count=1 oflag=direct 2>/dev/null && note written yes
 echo; echo "RIG-HOST visit"
 for i in $(seq {GUEST_SECONDS}); do [ -e /run/visited ] && break; sleep 1; done
 note visited "$(cat /run/visited)"
@@ -255,7 +259,8 @@ class Clouds:
         }  # fmt: skip
         wrong = {name: self.notes.get(name) for name, value in wanted.items() if self.notes.get(name) != value}
         expect(not wrong, f"{wrong}")
-        expect("written" not in self.notes, "the guest wrote to its seed")
+        expect(re.fullmatch("sd[a-z]", self.notes["seed"]), f"there is no seed: {self.notes}")
+        expect("written" not in self.notes, f"the guest wrote to its seed: {self.notes}")
         expect("NoCloud" in self.notes["source"], self.notes["source"])
         iqn = self.estate.disk(self.profile).iqn
         expect(report["target"] == iqn, f"root is on {report['target']}")
