@@ -72,7 +72,7 @@ pub trait Disk: Send + Sync {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Takes the lock file `path`, creating it; `false` when another process has it. Held until dropped.
+    /// Takes the lock file `path`, creating it; `None` when another process has it and keeps it. Held until dropped.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
     /// Room of the file system that holds `path`.
     fn space(&self, path: &Path) -> io::Result<Space>;

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{
@@ -36,6 +36,11 @@ impl RealFile {
         Ok(Arc::new(Self { file, in_memory }))
     }
 }
+
+/// A process that is killed leaves its lock to the child that it has just forked, until that calls exec; who takes its
+/// place is not to be refused for that.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 struct RealLock(fs::File);
 impl Lock for RealLock {}
@@ -100,10 +105,14 @@ impl Disk for RealDisk {
             .truncate(false)
             .mode(0o600)
             .open(path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Box::new(RealLock(file)))),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
+        let begin = Instant::now();
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(Box::new(RealLock(file)))),
+                Err(Errno::WOULDBLOCK) if begin.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PAUSE),
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
@@ -256,5 +265,19 @@ mod tests {
         assert!(RealDisk.lock(&path).unwrap().is_none());
         drop(held);
         assert!(RealDisk.lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_that_is_let_go_shortly_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let held = RealDisk.lock(&path).unwrap();
+        std::thread::scope(|threads| {
+            let waiting = threads.spawn(|| RealDisk.lock(&path).unwrap().is_some());
+            // It is refused a few times; were it late, it would have nothing to wait for.
+            std::thread::sleep(10 * LOCK_PAUSE);
+            drop(held);
+            assert!(waiting.join().unwrap());
+        });
     }
 }
