@@ -54,7 +54,7 @@ dd if=/dev/zero of="/dev/$seed" bs=512 count=1 oflag=direct 2>/dev/null && note 
 echo; echo "RIG-HOST visit"
 for i in $(seq {GUEST_SECONDS}); do [ -e /run/visited ] && break; sleep 1; done
 note visited "$(cat /run/visited)"
-grep -hE 'ERROR|Traceback' /var/log/cloud-init.log | head -5
+note faults "$(grep -chE 'ERROR|Traceback' /var/log/cloud-init.log)"
 exit 0
 """
 ATTRIBUTES = (attribute("HostName", "hostname", None), attribute("SshKey", "string", None), attribute("NIC1", "nic", None))
@@ -255,7 +255,7 @@ class Clouds:
             hooks={"visit": self.visit}, second_nic=SECOND_NIC, limit=BOOT_SECONDS,
         )  # fmt: skip
         wanted = {
-            "host": HOST, "fqdn": f"{HOST}.{DOMAIN}", "address": f"{GUEST}/24", "visited": HOST, "status": "status: done",
+            "host": HOST, "fqdn": f"{HOST}.{DOMAIN}", "address": f"{GUEST}/24", "visited": HOST, "status": "status: done", "faults": "0",
         }  # fmt: skip
         wrong = {name: self.notes.get(name) for name, value in wanted.items() if self.notes.get(name) != value}
         expect(not wrong, f"{wrong}")

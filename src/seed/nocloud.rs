@@ -89,7 +89,8 @@ fn addresses(one: &Interface) -> String {
     if let Some(gateway) = one.gateway {
         text += &format!("    gateway4: {}\n", json!(gateway));
     }
-    if !one.dns.is_empty() || one.domain.is_some() {
+    // A domain to search without a server to ask makes cloud-init 22.4 drop the rest of the interface.
+    if !one.dns.is_empty() {
         let search: Vec<&String> = one.domain.iter().collect();
         let servers: Vec<Value> = one.dns.iter().map(|server| json!(server)).collect();
         text += &format!(

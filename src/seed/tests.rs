@@ -93,6 +93,16 @@ fn an_interface_may_ask_for_its_address_and_have_a_vlan() {
     );
 }
 
+#[test]
+fn a_domain_is_searched_where_there_is_a_server_to_ask() {
+    let given =
+        [("NIC1.ipaddress", "10.0.0.5"), ("NIC1.netmask", "255.0.0.0"), ("NIC1.domain", "example.com")];
+    let seed = source(CloudInit::default(), &given).seed(VOLUME).unwrap();
+    let network = text(&seed, "network-config");
+    assert!(network.ends_with("    addresses:\n      - \"10.0.0.5/8\"\n"), "{network}");
+    assert!(text(&seed, "user-data").contains("fqdn: \"web-server-1.example.com\""));
+}
+
 fn user_data(template: &str, given: &[(&str, &str)]) -> Result<String, Fault> {
     let option = CloudInit { user_data: Some(format!("#cloud-config\n{template}")), ..CloudInit::default() };
     let seed = source(option, given).seed(VOLUME)?;
