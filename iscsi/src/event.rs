@@ -178,7 +178,7 @@ pub struct Command {
     pub reads: bool,
     /// W bit: the initiator has data to send.
     pub writes: bool,
-    /// The data it sent: all of it, up to [`crate::limits::WRITE_BYTES_MAX`].
+    /// The data it sent: all of it, or the first [`crate::limits::WRITE_BYTES_MAX`] of it.
     pub data_out: Payload,
 }
 
@@ -278,7 +278,7 @@ impl TaskScope {
     pub fn contains(self, lun: LogicalUnitNumber) -> bool {
         match self {
             Self::All => true,
-            Self::LogicalUnit(own) => own == lun,
+            Self::LogicalUnit(own) => own.names_same_unit(lun),
         }
     }
 }

@@ -18,7 +18,9 @@ impl IscsiName {
         if text.is_empty() {
             return Err(NameError::Empty);
         }
-        if text.len() > NAME_BYTES_MAX {
+        // Some letters are longer in lower case, which is how the name is kept and told.
+        let lower = text.to_lowercase();
+        if text.len().max(lower.len()) > NAME_BYTES_MAX {
             return Err(NameError::TooLong);
         }
         // Initiators in the field use capitals and underscores; names compare without case (RFC 3722), and what
@@ -26,7 +28,6 @@ impl IscsiName {
         if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',') {
             return Err(NameError::Character);
         }
-        let lower = text.to_lowercase();
         if ["iqn.", "eui.", "naa."].iter().any(|kind| lower.starts_with(kind)) {
             Ok(Self(lower.into()))
         } else {
@@ -116,6 +117,14 @@ impl LogicalUnitNumber {
             _ => None,
         }
     }
+
+    /// Do both name one logical unit? A number below 256 can be written in either form (SAM-5 §4.7.7), and whoever
+    /// resets a unit means its tasks however their commands named it.
+    #[must_use]
+    pub fn names_same_unit(self, other: Self) -> bool {
+        let number = self.as_single_level();
+        self == other || number.is_some() && number == other.as_single_level()
+    }
 }
 
 impl fmt::Debug for LogicalUnitNumber {
@@ -179,6 +188,9 @@ mod tests {
         assert_eq!(IscsiName::parse("iqn.2026-01.a:b c"), Err(NameError::Character));
         assert_eq!(IscsiName::parse(&format!("iqn.{}", "a".repeat(220))), Err(NameError::TooLong));
         assert!(IscsiName::parse(&format!("iqn.{}", "a".repeat(219))).is_ok());
+        // Two bytes each, three in lower case.
+        assert_eq!(IscsiName::parse(&format!("iqn.{}", "\u{130}".repeat(100))), Err(NameError::TooLong));
+        assert!(IscsiName::parse(&format!("iqn.{}", "\u{130}".repeat(73))).is_ok());
     }
 
     #[test]
@@ -187,5 +199,15 @@ mod tests {
         assert_eq!(LogicalUnitNumber([0x41, 2, 0, 0, 0, 0, 0, 0]).as_single_level(), Some(258));
         assert_eq!(LogicalUnitNumber([0, 7, 1, 0, 0, 0, 0, 0]).as_single_level(), None);
         assert_eq!(LogicalUnitNumber::single_level(258).0, [0x41, 2, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_unit_has_one_name_in_each_method() {
+        let [peripheral, flat] =
+            [[0, 7], [0x40, 7]].map(|[a, b]| LogicalUnitNumber([a, b, 0, 0, 0, 0, 0, 0]));
+        assert!(peripheral.names_same_unit(flat) && flat.names_same_unit(peripheral));
+        assert!(!flat.names_same_unit(LogicalUnitNumber::ZERO));
+        let [one, other] = [1, 2].map(|last| LogicalUnitNumber([0, 7, 0, 0, 0, 0, 0, last]));
+        assert!(one.names_same_unit(one) && !one.names_same_unit(other), "without a number only themselves");
     }
 }

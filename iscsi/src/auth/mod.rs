@@ -22,7 +22,7 @@ pub struct ChapPolicy {
     pub users: Vec<ChapCredential>,
     /// What we prove ourselves with when the peer asks; without it, a peer that asks is refused.
     pub mutual: Option<ChapCredential>,
-    /// Algorithms allowed; empty allows all. The peer's first allowed one is taken in our order of strength.
+    /// Algorithms allowed; empty allows all. Of the peer's list the first that is allowed is taken.
     pub algorithms: Vec<ChapAlgorithm>,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Debug for ChapCredential {
     }
 }
 
-/// CHAP_A (RFC 7143 §12.1.3, RFC 8143's successors in the PPP registry).
+/// CHAP_A (RFC 7143 §12.1.3; numbers from IANA's registry of PPP authentication algorithms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChapAlgorithm {
     /// 5.

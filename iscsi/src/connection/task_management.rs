@@ -115,7 +115,7 @@ impl Connection {
 
     fn referenced_task(&self, request: &TaskManagementRequestPdu) -> Option<TaskId> {
         let id = self.tasks.find(request.referenced_task_tag)?;
-        self.tasks.get(id).filter(|task| task.lun == request.lun).map(|_| id)
+        self.tasks.get(id).filter(|task| task.lun.names_same_unit(request.lun)).map(|_| id)
     }
 
     /// §7.11, §11.5.1: a task that did not come yet, though its CmdSN lies before the request's, is considered received.

@@ -316,3 +316,20 @@ fn every_function_that_aborts_stops_a_write_in_every_state() {
         }
     }
 }
+
+/// SAM-5 §4.7.7: LUN 0 can be written in two ways, and a reset of the unit is one of all its tasks.
+#[test]
+fn a_reset_reaches_tasks_that_name_the_unit_in_the_other_way() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    let mut command = pair.command(true, false, 512);
+    command.lun = LogicalUnitNumber([0x40, 0, 0, 0, 0, 0, 0, 0]);
+    pair.send(command.emit(), &[]);
+    let executing = pair.expect_command();
+    let request_tag = send(&mut pair, 5, InitiatorTaskTag::RESERVED);
+    let request = expect_event(&mut pair);
+    pair.target.complete_task_management(request.id, request.proposed);
+    assert!(pair.receive().is_none(), "the task is still executing");
+    pair.complete_read(executing.task, pattern(512));
+    assert_eq!(expect_response(&mut pair, request_tag), 0);
+    assert!(pair.receive().is_none(), "the task itself is not answered");
+}
