@@ -105,9 +105,7 @@ impl Connection {
         if !is_new || self.held.len() >= HELD_COMMANDS_MAX {
             return;
         }
-        let data_bytes = |pdu: &Option<Pdu>| pdu.as_ref().map_or(0, |pdu| pdu.data.len());
-        let held_bytes: usize = self.held.iter().map(|(_, pdu)| data_bytes(pdu)).sum();
-        if held_bytes + data_bytes(&pdu) > self.config.buffered_bytes_max {
+        if self.held_bytes() + held_data_bytes(&pdu) > self.buffered_bytes_max {
             return self.fail("too much data ahead of a missing command");
         }
         let copied = pdu.map(|pdu| Pdu {
@@ -116,6 +114,11 @@ impl Connection {
             ..pdu
         });
         self.held.push((cmd_sn, copied));
+    }
+
+    /// Data of requests that wait for one that is missing.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.iter().map(|(_, pdu)| held_data_bytes(pdu)).sum()
     }
 
     fn dispatch_held(&mut self) {
@@ -307,7 +310,7 @@ impl Connection {
         let by_count = self.config.tasks_max.saturating_sub(self.tasks.numbered() + self.held.len());
         let takes_unsolicited = self.parameters.immediate_data || !self.parameters.initial_r2t;
         let each = if takes_unsolicited { self.parameters.unsolicited_bytes_max() as usize } else { 0 };
-        let left = self.buffered_bytes_max.saturating_sub(self.buffered_bytes);
+        let left = self.buffered_bytes_max.saturating_sub(self.buffered_bytes());
         let free = left.checked_div(each).map_or(by_count, |by_memory| by_count.min(by_memory));
         self.window.open_for(u32::try_from(free).unwrap_or(u32::MAX));
     }
@@ -328,6 +331,10 @@ pub(super) fn sense_segment(sense: &Bytes) -> Bytes {
     segment.extend_from_slice(&length.to_be_bytes());
     segment.extend_from_slice(sense.get(..usize::from(length)).unwrap_or_default());
     segment.into()
+}
+
+fn held_data_bytes(pdu: &Option<Pdu>) -> usize {
+    pdu.as_ref().map_or(0, |pdu| pdu.data.len())
 }
 
 fn has_reserved_tag(bhs: &Bhs) -> bool {

@@ -346,10 +346,10 @@ impl Connection {
         self.sheds_writes = sheds;
     }
 
-    /// Write data that is or may come to be in memory.
+    /// What is or may come to be in memory for the peer: write data, requests ahead of a missing one, text.
     #[must_use]
-    pub const fn buffered_bytes(&self) -> usize {
-        self.buffered_bytes
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffered_bytes + self.held_bytes() + self.text.as_ref().map_or(0, TextExchange::kept_bytes)
     }
 
     /// What was agreed at login; the defaults before it.

@@ -41,6 +41,11 @@ impl TextExchange {
         }
     }
 
+    /// Text that waits for its rest, or for the peer to ask for it.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.gathered.len() + self.outgoing.len()
+    }
+
     fn is_continued_by(&self, request: &TextRequest) -> bool {
         self.initiator_task_tag == request.initiator_task_tag
             && self.target_transfer_tag == request.target_transfer_tag

@@ -70,3 +70,43 @@ fn commands_ahead_of_a_missing_one_are_copied_and_limited() {
     }
     assert_eq!(held, 33, "32 of 8 KiB fit");
 }
+
+/// What waits for a missing command counts like everything else that is kept: the budget of all connections sees it,
+/// and the share that a connection has when memory is short holds for it.
+#[test]
+fn commands_ahead_of_a_missing_one_are_accounted_for() {
+    let mut pair = Pair::established(&[("FirstBurstLength", "512")]);
+    let missing = pair.command(false, false, 0);
+    for held in 1..=4 {
+        let command = pair.command(false, true, 8192);
+        pair.send(command.emit(), &[7; 8192]);
+        assert_eq!(pair.target.buffered_bytes(), held * 8192);
+    }
+    pair.target.limit_memory(5 * 8192, usize::MAX);
+    for closed in [false, true] {
+        let command = pair.command(false, true, 8192);
+        pair.send(command.emit(), &[7; 8192]);
+        assert_eq!(pair.target.is_closed(), closed);
+    }
+    assert_eq!(pair.target.buffered_bytes(), 0, "all of it is given up with the connection");
+    pair.send(missing.emit(), &[]);
+    assert!(matches!(pair.target.poll_event(), Some(crate::Event::Closed(_))));
+}
+
+/// Text that is continued without an end in sight, and answers that nobody fetches.
+#[test]
+fn text_is_accounted_for() {
+    let mut pair = Pair::established(OPEN_ISCSI);
+    let request = TextRequest {
+        immediate: true,
+        is_final: false,
+        continues: true,
+        lun: LogicalUnitNumber::ZERO,
+        initiator_task_tag: InitiatorTaskTag(5),
+        target_transfer_tag: TargetTransferTag::RESERVED,
+        cmd_sn: pair.cmd_sn,
+        exp_stat_sn: pair.exp_stat_sn.unwrap(),
+    };
+    pair.send(request.emit(), &[b'A'; 4096]);
+    assert_eq!(pair.target.buffered_bytes(), 4096);
+}
