@@ -54,7 +54,8 @@ pub const HELD_COMMANDS_MAX: usize = TASKS_MAX;
 /// The largest data segment that we offer to take (our MaxRecvDataSegmentLength).
 pub const RECEIVE_SEGMENT_BYTES_MAX: usize = 256 * 1024;
 
-/// Data that one write may bring; above it no more is solicited and the command is handed over as it is.
+/// Data that one write may bring; what is above it is not solicited, and the command is handed over without. No command
+/// of the SCSI layer may take more.
 pub const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Write data that one connection may have buffered before its command window closes.

@@ -122,8 +122,8 @@ fn bounds() -> String {
         (
             "data of one write",
             kib(limits::WRITE_BYTES_MAX),
-            "not solicited; the SCSI layer refuses it",
-            "a_write_above_the_cap_is_handed_over_without_soliciting",
+            "no more is solicited; the SCSI layer refuses longer commands",
+            "of_a_write_above_the_cap_no_more_than_that_is_solicited",
         ),
         (
             "write data of one connection",
@@ -140,7 +140,7 @@ fn bounds() -> String {
         (
             "text of one request, over its continuations",
             kib(limits::TEXT_BYTES_MAX),
-            "status 02 00, or Reject",
+            "status 03 02, or Reject",
             "a_text_without_end_is_cut_off",
         ),
         ("keys in it", limits::TEXT_KEYS_MAX.to_string(), "status 02 00, or Reject", "malformed_texts"),

@@ -52,3 +52,6 @@ pub(super) const LOOKOUT_TICKS: u64 = 2;
 
 /// Time that a listener rests after the system had no descriptor for a connection.
 pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+// A command must find all its data, or take its initiator to have no more: what comes is cut off where no command is.
+const _: () = assert!(iscsi::limits::WRITE_BYTES_MAX as u64 >= scsi::limits::TRANSFER_BYTES_MAX);

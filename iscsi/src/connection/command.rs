@@ -61,7 +61,9 @@ impl Connection {
             }
             return self.fail_gathering(id, failure);
         }
-        let goal_bytes = if expected as usize > WRITE_BYTES_MAX { 0 } else { expected };
+        // What no command takes is not asked for. What one may take is, however much more the initiator has: the SCSI
+        // layer would take what is missing for what the initiator did not have, and answer GOOD.
+        let goal_bytes = expected.min(u32::try_from(WRITE_BYTES_MAX).unwrap_or(u32::MAX));
         let more_comes = !command.is_final && immediate_bytes < unsolicited_max;
         let Some(task) = self.tasks.get_mut(id) else { return };
         task.goal_bytes = goal_bytes;

@@ -2,6 +2,7 @@
 
 use super::pair::{OPEN_ISCSI, Pair, pattern};
 use crate::config::ConnectionConfig;
+use crate::limits::WRITE_BYTES_MAX;
 use crate::names::{InitiatorTaskTag, TargetTransferTag};
 use crate::wire::*;
 use bytes::Bytes;
@@ -150,14 +151,20 @@ fn writes_of_128_tasks_at_once() {
 }
 
 #[test]
-fn a_write_above_the_cap_is_handed_over_without_soliciting() {
+fn of_a_write_above_the_cap_no_more_than_that_is_solicited() {
     let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "Yes")]);
+    let data = pattern(17 << 20);
     let command = pair.command(false, true, 17 << 20);
-    pair.send(command.emit(), &pattern(512));
-    assert!(pair.receive().is_none());
+    pair.send(command.emit(), &data[..512]);
+    while let Some(pdu) = pair.receive() {
+        answer_r2t(&mut pair, &ReadyToTransfer::parse(&pdu.bhs), &data, 65_536);
+    }
     let command = pair.expect_command();
     assert_eq!(command.expected_data_transfer_bytes, 17 << 20);
-    assert_eq!(command.data_out.len_bytes(), 512);
+    assert!(command.data_out.to_bytes() == data[..WRITE_BYTES_MAX], "all that a command may take is there");
+    pair.complete_good(command.task, 512);
+    let response = ScsiResponsePdu::parse(&pair.receive().unwrap().bhs);
+    assert_eq!(response.residual, Residual::Underflow((17 << 20) - 512));
 }
 
 /// COMPAT P5: many large writes at once are solicited in turn, and all get done.
