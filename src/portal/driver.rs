@@ -145,7 +145,10 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = poll_fn(|context| self.poll_login(context)) => {}
-                _ = stopped.wait_for(|stopped| *stopped) => self.connection.close(CloseReason::Requested),
+                // Once: after that it would be ready all the time that a session takes to begin.
+                _ = stopped.wait_for(|stopped| *stopped), if !self.connection.is_closed() => {
+                    self.connection.close(CloseReason::Requested);
+                }
                 () = told_to_leave(half_open) => {
                     self.connection.close(CloseReason::LoginTimeout);
                     self.socket_is_over = true;
@@ -349,7 +352,10 @@ impl Driver {
         }
         let connection = &self.connection;
         if !self.waiting.is_empty() {
-            self.waiting.retain(|(scope, _)| connection.has_aborted_tasks(*scope));
+            // A session that begins may replace one that is in no list any more: it has begun when the commands of that
+            // one have ended, and not before.
+            let begins = self.begins_session;
+            self.waiting.retain(|(scope, _)| begins || connection.has_aborted_tasks(*scope));
         }
         if connection.is_closed() && connection.tasks_executing() == 0 && !self.begins_session {
             let session = self.session.take();

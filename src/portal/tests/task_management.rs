@@ -114,6 +114,47 @@ async fn functions_that_reach_other_sessions_wait_for_their_writes() {
     }
 }
 
+/// The other session names LUN 0 in flat addressing; it is the same unit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_waits_for_writes_that_name_the_unit_in_the_other_way() {
+    let rig = rig();
+    let mut writer = ready(&rig, 1).await;
+    let mut resetter = ready(&rig, 2).await;
+    rig.store.stall();
+    writer.lun = LogicalUnitNumber([0x40, 0, 0, 0, 0, 0, 0, 0]);
+    writer.send_write(0, &[1; 512]).await;
+    until(|| rig.store.stalled_calls() == 1).await;
+    resetter.send_task_management(TaskManagementFunction::LogicalUnitReset).await;
+    assert!(timeout(A_WHILE, resetter.receive()).await.is_err(), "the write is still under way");
+    rig.store.resume();
+    let pdu = timeout(SOON, resetter.receive()).await.unwrap();
+    is_complete(&pdu, &resetter);
+    assert_eq!(rig.store.writes_done(), 1);
+    assert_eq!(sense(&mut writer, VOLUME).await, RESET_OR_LOSS, "the aborted write has no answer");
+}
+
+/// A session that is being replaced is in no list any more, but its writes are the unit's all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_waits_for_writes_of_a_session_that_is_being_replaced() {
+    let rig = rig();
+    let mut old = ready(&rig, 1).await;
+    let mut resetter = ready(&rig, 2).await;
+    rig.store.stall();
+    old.send_write(0, &[1; 512]).await;
+    until(|| rig.store.stalled_calls() == 1).await;
+    let mut new = Client::connect(rig.address).await;
+    let login = new.log_in(super::TARGET, 1);
+    assert!(timeout(A_WHILE, login).await.is_err(), "the old write is still under way");
+    until(|| rig.directory.logged_in().iter().any(|session| session.agreed.is_none())).await;
+    resetter.send_task_management(TaskManagementFunction::LogicalUnitReset).await;
+    assert!(timeout(A_WHILE, resetter.receive()).await.is_err(), "the old write is still under way");
+    rig.store.resume();
+    let pdu = timeout(SOON, resetter.receive()).await.unwrap();
+    is_complete(&pdu, &resetter);
+    assert_eq!(rig.store.writes_done(), 1);
+    assert_eq!(timeout(SOON, new.log_in_answer()).await.unwrap(), [0, 0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_cleared_on_one_unit_goes_on_on_the_other() {
     let rig = rig();
