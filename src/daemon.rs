@@ -22,7 +22,7 @@ use crate::catalog::{self, Catalog, os_volumes};
 use crate::control::{self, Control, ControlSocket, Exports, HttpListener};
 use crate::deploy::Deployer;
 use crate::exports::Directory;
-use crate::portal::{self, PortalConfig, Portals, ReadOnlyTargets, SeedOf, VolumeExports};
+use crate::portal::{self, PortalConfig, Portals, SeedOf, VolumeExports};
 use crate::service::{self, Notifier, Scrubber, SpaceLevels, StopSignals};
 use crate::settings::{self, Shelf};
 
@@ -97,10 +97,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || recovered.recover())
         .await?
         .context("cannot bring the catalog and the store together")?;
-    let shelf = exports.settings().clone();
-    let read_only = ReadOnlyTargets::new(store.clone(), directory.clone(), shelf, &config.iscsi.name_prefix);
-    read_only.publish_all()?;
-    control.serve_read_only(read_only);
+    exports.read_only().publish_all()?;
     let portals = Portals::serve(listeners, directory, portal_config).context("cannot listen")?;
     let socket = ControlSocket::bind(&config.control)?;
     let tls = HttpListener::tls(&config.control.tls, &config.store.path)?;

@@ -87,11 +87,13 @@ pub struct Terms {
     pub access: Access,
     /// Where logins are sent on to, if they are.
     pub redirect: Option<Redirect>,
+    /// While an initiator has a session, no other one gets any.
+    pub exclusive: bool,
 }
 
 impl From<Access> for Terms {
     fn from(access: Access) -> Self {
-        Self { access, redirect: None }
+        Self { access, ..Self::default() }
     }
 }
 
@@ -215,6 +217,32 @@ pub struct LoggedIn {
     pub target: Option<IscsiName>,
     /// What was agreed; none while it is still on its way in.
     pub agreed: Option<SessionEstablished>,
+}
+
+/// Why a session is not admitted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotAdmitted {
+    /// What the login is refused with says it all.
+    Because(LoginStatus),
+    /// This initiator has the target for itself.
+    HeldBy(SessionListing),
+}
+
+impl NotAdmitted {
+    /// What the login is refused with. An exclusive target has the sessions of one initiator and no more to give, and
+    /// may have some later: that is class 3, which initiators try again, not class 2, which they give up on (§11.13.5).
+    pub(crate) fn status(&self) -> LoginStatus {
+        match self {
+            Self::Because(status) => *status,
+            Self::HeldBy(_) => LoginStatus::OutOfResources,
+        }
+    }
+}
+
+impl From<LoginStatus> for NotAdmitted {
+    fn from(status: LoginStatus) -> Self {
+        Self::Because(status)
+    }
 }
 
 /// A removal that was not done, and because of whom.
@@ -374,30 +402,36 @@ impl Directory {
         }
     }
 
-    /// Admits a session that has proved itself as its target's `terms` asked. `Err` says what to refuse the login with.
+    /// Admits a session that has proved itself as its target's `terms` asked. Of those that come to an exclusive target
+    /// at the same instant the first is admitted: from then on it is in the table, though it is on its way in yet.
     pub(crate) fn admit(
         &self,
         key: SessionKey,
         tsih: Tsih,
         handle: SessionHandle,
         terms: Option<&Arc<Terms>>,
-    ) -> Result<Admission<SessionHandle>, LoginStatus> {
+    ) -> Result<Admission<SessionHandle>, NotAdmitted> {
         let mut inner = self.inner.lock();
         if let Some(name) = &key.target_name {
             let target = inner.targets.get(name).ok_or(LoginStatus::TargetRemoved)?;
             // It may have been given to another initiator since this one was let in.
             if !target.permits(&key.initiator_name, handle.address.ip()) {
-                return Err(LoginStatus::AuthorizationFailure);
+                return Err(LoginStatus::AuthorizationFailure.into());
             }
             // What it proved may not be asked for any more, or may be too little: it may try again.
             if !terms.is_some_and(|terms| Arc::ptr_eq(terms, &target.terms.lock())) {
-                return Err(LoginStatus::ServiceUnavailable);
+                return Err(LoginStatus::ServiceUnavailable.into());
+            }
+            if target.terms.lock().exclusive
+                && let Some(holder) = inner.holder(name, &key.initiator_name)
+            {
+                return Err(NotAdmitted::HeldBy(holder));
             }
             target.logins.fetch_add(1, Ordering::Relaxed);
         }
         let existing = inner.sessions.find(tsih);
         let same_connection = existing.is_some_and(|old| old.connection_id == handle.connection_id);
-        inner.sessions.admit(key, tsih, same_connection, handle).map_err(|refusal| refusal.0)
+        inner.sessions.admit(key, tsih, same_connection, handle).map_err(|refusal| refusal.0.into())
     }
 
     /// Forgets a session that ended.
@@ -437,6 +471,14 @@ impl Inner {
     fn handles_of(&self, name: &IscsiName, meant: impl Fn(&SessionListing) -> bool) -> Vec<SessionHandle> {
         let sessions = self.of_target(name).filter(|(key, handle)| meant(&listing(key, handle)));
         sessions.map(|(_, handle)| handle.clone()).collect()
+    }
+
+    /// Who keeps an initiator out of an exclusive target. Nobody, if it has a session already: whoever comes again, from its
+    /// boot loader or after a break of the network, does not wait until its old session is found dead.
+    fn holder(&self, name: &IscsiName, initiator: &IscsiName) -> Option<SessionListing> {
+        let here = self.listings(name);
+        let has_one = here.iter().any(|session| session.initiator == *initiator);
+        here.into_iter().next().filter(|_| !has_one)
     }
 
     fn listings(&self, name: &IscsiName) -> Vec<SessionListing> {

@@ -1,4 +1,5 @@
-//! What a volume is exported with: who may log in, where logins are sent on to, what kind of disk it is.
+//! What a volume is exported with: who may log in, several at a time or not, where logins are sent on to, what kind of disk
+//! it is.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -19,6 +20,8 @@ pub struct ExportSettings {
     pub mutual: Option<ChapUser>,
     /// Where logins are sent on to.
     pub redirect: Option<Redirect>,
+    /// One initiator has it for itself while it is logged in; others are refused meanwhile.
+    pub exclusive: bool,
     /// The disk has a write cache, which initiators flush.
     pub write_cache: bool,
     /// Length of its logical blocks: 512 or 4096.
@@ -66,6 +69,9 @@ pub struct ExportChange {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     #[schemars(with = "Option<Redirect>")]
     pub redirect: Option<Option<Redirect>>,
+    /// Whether one initiator has it for itself while it is logged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclusive: Option<bool>,
     /// Whether the disk has a write cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_cache: Option<bool>,

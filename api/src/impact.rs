@@ -61,7 +61,7 @@ pub struct VolumeImpact {
     pub snapshots: u64,
     /// What is kept all the same, in words; `null` when nothing is.
     pub kept: Option<String>,
-    /// Initiators that are logged in to it.
+    /// Initiators that are logged in to it, or to a served snapshot that goes with it.
     pub sessions: Vec<String>,
     /// What the power of its server is recorded as: `On`, `Off` or `Unknown`; `null` without a server.
     pub power: Option<String>,

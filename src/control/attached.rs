@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::exports::{EndSessions, Exports, Withdrawal};
 use crate::door::{Door, Verdict};
 use crate::exports::{Access, LoggedIn};
+use crate::portal::ReadOnlyTargets;
 use crate::settings::Shelf;
 
 /// Attachments at a time.
@@ -196,6 +197,10 @@ impl Exports for WithAttachments {
 
     fn settings(&self) -> &Arc<Shelf> {
         self.exports.settings()
+    }
+
+    fn read_only(&self) -> &Arc<ReadOnlyTargets> {
+        self.exports.read_only()
     }
 
     fn settings_changed(

@@ -11,6 +11,7 @@ use cow::{VolumeId, VolumeInfo};
 use iscsi::Tsih;
 
 use crate::exports::{Access, LoggedIn};
+use crate::portal::ReadOnlyTargets;
 use crate::settings::Shelf;
 
 /// The targets under which volumes are exported.
@@ -47,6 +48,9 @@ pub trait Exports: Send + Sync + 'static {
 
     /// What everything is exported with.
     fn settings(&self) -> &Arc<Shelf>;
+
+    /// Golden images and snapshots that are served as disks of their own.
+    fn read_only(&self) -> &Arc<ReadOnlyTargets>;
 
     /// The settings of a volume have changed: they count for logins to come, and sessions are ended as asked for. Gives
     /// how many were.

@@ -20,7 +20,7 @@ use super::exports::Withdrawal;
 use super::state::Control;
 use super::volumes::ForceQuery;
 use super::{refusals, resources};
-use crate::portal::{ReadOnlyDisk, ReadOnlyTargets};
+use crate::portal::ReadOnlyDisk;
 use crate::settings::{self, ExportSettings};
 
 /// Number of the logical unit.
@@ -79,27 +79,17 @@ impl Source {
 }
 
 impl Control {
-    /// Has golden images and snapshots served by these targets.
-    pub fn serve_read_only(&self, targets: Arc<ReadOnlyTargets>) {
-        let _ = self.read_only.set(targets);
-    }
-
-    fn read_only(&self) -> Result<&Arc<ReadOnlyTargets>, Refusal> {
-        let none = || Refusal::new(Code::Busy, "the daemon is starting").action("try again");
-        self.read_only.get().ok_or_else(none)
-    }
-
     /// Refuses what would take away a disk that is served; `done` is the verb. What depends on the answer is done before
     /// the guard is dropped.
     pub(super) async fn not_served(
         &self,
         disk: ReadOnlyDisk,
         (words, done): (&str, &str),
-    ) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Refusal> {
-        let Some(targets) = self.read_only.get() else { return Ok(None) };
+    ) -> Result<tokio::sync::MutexGuard<'_, ()>, Refusal> {
+        let targets = self.exports.read_only();
         let changing = targets.changing().await;
         if !targets.serves(disk) {
-            return Ok(Some(changing));
+            return Ok(changing);
         }
         let how = match disk {
             ReadOnlyDisk::Image(_) => "osvol image unserve serves it no more",
@@ -111,7 +101,7 @@ impl Control {
 
     /// Whether an image is served; for those who ask from a transaction.
     pub(super) fn serves_image(&self, image: ImageId) -> bool {
-        self.read_only.get().is_some_and(|targets| targets.serves(ReadOnlyDisk::Image(image)))
+        self.exports.read_only().serves(ReadOnlyDisk::Image(image))
     }
 
     fn image_source(&self, image: ImageInfo) -> Source {
@@ -121,7 +111,7 @@ impl Control {
 
     /// Everything that is served.
     async fn served(&self) -> Result<Vec<Source>, Refusal> {
-        let targets = self.read_only()?;
+        let targets = self.exports.read_only();
         let images = self.images().await?.into_iter().map(|image| self.image_source(image));
         let (snapshots, volumes) = self.blocking(|store| (store.snapshots(), store.volumes())).await?;
         let snapshots = snapshots.into_iter().filter_map(|info| {
@@ -158,7 +148,7 @@ impl Control {
 
     /// Keeps the settings and exports the disk. The caller has the guard.
     async fn keep_served(&self, source: &Source, change: ExportChange) -> Result<(), Refusal> {
-        let targets = self.read_only()?;
+        let targets = self.exports.read_only();
         let (disk, shelf) = (source.disk(), self.exports.settings().clone());
         let before = shelf.get(disk).map_err(|error| refusal(&error))?;
         let is_new = !targets.serves(disk);
@@ -171,7 +161,7 @@ impl Control {
     }
 
     fn served_resource(&self, source: &Source) -> Result<ReadOnlyTarget, Refusal> {
-        let (targets, disk) = (self.read_only()?, source.disk());
+        let (targets, disk) = (self.exports.read_only(), source.disk());
         let settings = self.exports.settings().get(disk);
         let fault = match &settings {
             Ok(settings) => settings.access().err().map(|error| error.to_string()),
@@ -209,7 +199,7 @@ impl Control {
     }
 }
 
-/// The settings that a change makes. A read-only disk has no cache to write to.
+/// The settings that a change makes. A read-only disk has no cache to write to, and nobody needs it for itself.
 fn settings_of(
     before: &ExportSettings,
     change: &ExportChange,
@@ -219,6 +209,11 @@ fn settings_of(
     if change.write_cache == Some(true) {
         let message = format!("{} is only read: there is no write cache", source.words());
         return Err(Refusal::new(Code::InvalidValue, message).source("writeCache"));
+    }
+    if change.exclusive == Some(true) {
+        let message =
+            format!("{} is only read: any number of initiators may do so at a time", source.words());
+        return Err(Refusal::new(Code::InvalidValue, message).source("exclusive"));
     }
     let mut after = settings::apply(before, change).map_err(|error| refusal(&error))?;
     after.write_cache = false;
@@ -262,7 +257,7 @@ async fn show(State(control): State<Arc<Control>>, Path(id): Path<String>) -> An
 /// Serves a disk. One that is served already is changed instead, so that who asks twice has what was asked for.
 async fn serve(State(control): State<Arc<Control>>, body: Result<Bytes, BytesRejection>) -> Answer {
     let new: NewReadOnlyTarget = parse(body)?;
-    let targets = control.read_only()?;
+    let targets = control.exports.read_only();
     let _changing = targets.changing().await;
     let source = control.source_to_serve(&new).await?;
     let is_new = !targets.serves(source.disk());
@@ -279,7 +274,7 @@ async fn change(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let change: ReadOnlyTargetChange = parse(body)?;
-    let _changing = control.read_only()?.changing().await;
+    let _changing = control.exports.read_only().changing().await;
     let source = control.find_served(&id).await?;
     control.keep_served(&source, change.export).await?;
     Ok(json(StatusCode::OK, &control.served_resource(&source)?))
@@ -291,7 +286,7 @@ async fn unserve(
     query: Result<Query<ForceQuery>, QueryRejection>,
 ) -> Answer {
     let force = query?.0.is_set();
-    let targets = control.read_only()?;
+    let targets = control.exports.read_only();
     let _changing = targets.changing().await;
     let source = control.find_served(&id).await?;
     let disk = source.disk();

@@ -1,6 +1,6 @@
 //! What the handlers share.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -21,7 +21,6 @@ use crate::catalog::{self, Catalog, Tx, golden_images};
 use crate::deploy::Deployer;
 use crate::images::{Added, Importer};
 use crate::lifecycle::Lifecycle;
-use crate::portal::ReadOnlyTargets;
 use crate::service::{Scrubber, SpaceLevels};
 
 /// The daemon as the control API sees it.
@@ -31,7 +30,6 @@ pub struct Control {
     pub(super) exports: Arc<dyn Exports>,
     pub(super) attached: Arc<Attached>,
     /// Set once the daemon has them; nothing is served before.
-    pub(super) read_only: OnceLock<Arc<ReadOnlyTargets>>,
     pub(super) importer: Arc<Importer>,
     pub(super) bundles: BundleRoom,
     pub(super) names: Arc<Names>,
@@ -78,7 +76,6 @@ impl Control {
             catalog,
             exports,
             attached,
-            read_only: OnceLock::new(),
             importer,
             bundles,
             names,

@@ -30,7 +30,11 @@ fn of_volume(lifecycle: &Lifecycle, verdict: &Verdict, snapshots: u64) -> Volume
     let volume = verdict.volume.as_ref();
     let used =
         volume.and_then(|volume| lifecycle.store.volume_info(volume.id).ok()).map(|info| info.used_bytes);
-    let lossy = verdict.outcome.is_lossy();
+    let id = volume.map(|volume| volume.id);
+    let mut sessions = id.map(|id| lifecycle.sessions(id)).unwrap_or_default();
+    if let Some(id) = id.filter(|_| verdict.takes_snapshots()) {
+        sessions.extend(lifecycle.readers(id));
+    }
     VolumeImpact {
         profile_name: verdict.profile.clone(),
         volume_name: volume.map(|volume| volume.name.clone()),
@@ -42,9 +46,9 @@ fn of_volume(lifecycle: &Lifecycle, verdict: &Verdict, snapshots: u64) -> Volume
             (Some(used), Some(volume)) => used.saturating_sub(volume.deployed_bytes),
             _ => 0,
         },
-        snapshots: if lossy && verdict.kept.is_none() { snapshots } else { 0 },
+        snapshots: if verdict.takes_snapshots() { snapshots } else { 0 },
         kept: verdict.kept.clone(),
-        sessions: volume.map(|volume| lifecycle.sessions(volume.id)).unwrap_or_default(),
+        sessions,
         power: verdict.server.as_ref().map(|(_, power)| power.as_str().to_owned()),
     }
 }

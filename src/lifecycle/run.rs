@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api::{Code, Refusal};
 use cow::{NewVolume, VolumeId, VolumeInfo};
+use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
 use super::journal::Journal;
@@ -17,6 +18,8 @@ use crate::catalog::profiles::{self, Profile};
 use crate::catalog::tasks::TaskState;
 use crate::catalog::{self, Tx, hardware, logical_enclosures, tasks};
 use crate::control::{Withdrawal, refusals};
+use crate::portal::ReadOnlyDisk;
+use crate::settings::ExportId;
 
 /// Tries to delete a volume that somebody still holds for a moment: commands that end, upkeep, an export of its content.
 const DISPOSE_TRIES: u32 = 200;
@@ -177,6 +180,7 @@ impl Lifecycle {
     /// Deletes a condemned volume from the store, then from the catalog.
     async fn dispose(self: &Arc<Self>, volume: &OsVolume) -> Result<(), Refusal> {
         let _ = self.exports.withdraw(volume.id, true).await;
+        let _unserved = self.unserve_snapshots(volume.id).await;
         for _ in 1..DISPOSE_TRIES {
             match self.dispose_once(volume).await? {
                 Err(error) if error.kind() == cow::Kind::InUse => {
@@ -186,6 +190,16 @@ impl Lifecycle {
             }
         }
         self.dispose_once(volume).await?.map_err(|error| refusals::of_store(&error))
+    }
+
+    /// Takes away what snapshots of a volume are served as. None is served anew while the guard is held.
+    async fn unserve_snapshots(&self, volume: VolumeId) -> MutexGuard<'_, ()> {
+        let targets = self.exports.read_only();
+        let changing = targets.changing().await;
+        for snapshot in self.snapshots_of(volume) {
+            let _ = targets.withdraw(ReadOnlyDisk::Snapshot(snapshot.id), true).await;
+        }
+        changing
     }
 
     async fn dispose_once(self: &Arc<Self>, volume: &OsVolume) -> Result<cow::Result<()>, Refusal> {
@@ -205,6 +219,7 @@ impl Lifecycle {
 
     /// Removes a volume that was made for nothing; scripts may hold it for a moment yet.
     pub(super) async fn unmake(self: &Arc<Self>, id: VolumeId) -> Result<(), Refusal> {
+        let _unserved = self.unserve_snapshots(id).await;
         for _ in 1..DISPOSE_TRIES {
             let this = self.clone();
             match self.blocking(move |_| this.remove_from_store(id)).await? {
@@ -219,21 +234,26 @@ impl Lifecycle {
 
     /// Removes a volume and its snapshots. One that is not there is removed already.
     pub(super) fn remove_from_store(&self, id: VolumeId) -> cow::Result<()> {
-        for snapshot in self.store.snapshots().into_iter().filter(|snapshot| snapshot.volume == Some(id)) {
+        for snapshot in self.snapshots_of(id) {
             match self.store.remove_snapshot(snapshot.id) {
                 Err(error) if error.kind() != cow::Kind::NotFound => return Err(error),
-                _ => {}
+                _ => self.forget_settings(snapshot.id),
             }
         }
         match self.store.remove_volume(id) {
             Err(error) if error.kind() != cow::Kind::NotFound => Err(error),
             _ => {
-                // After the volume: what is left of it by a crash in between is exported to nobody.
-                if let Err(error) = self.exports.settings().remove(id) {
-                    tracing::warn!(volume = %id, %error, "the settings of a volume that is gone are left");
-                }
+                self.forget_settings(id);
                 Ok(())
             }
+        }
+    }
+
+    /// After what they are of: what is left of it by a crash in between is exported to nobody.
+    fn forget_settings(&self, id: impl Into<ExportId>) {
+        let id = id.into();
+        if let Err(error) = self.exports.settings().remove(id) {
+            tracing::warn!(%id, %error, "the settings of a volume or snapshot that is gone are left");
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use api::{Code, Impact, Refusal};
-use cow::{Store, VolumeId};
+use api::{Code, Impact, Refusal, SessionSummary};
+use cow::{SnapshotInfo, Store, VolumeId};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -18,6 +18,7 @@ use crate::catalog::tasks::TaskRecord;
 use crate::catalog::{self, Catalog, Tx, holds, os_volumes, tasks};
 use crate::control::{Exports, refusals};
 use crate::deploy::Personalize;
+use crate::portal::ReadOnlyDisk;
 
 pub use super::guard::Consent;
 
@@ -247,7 +248,7 @@ impl Lifecycle {
         }
         let state = self.state_of(prepared);
         let confirmation = self.tokens.check(consent.token.as_deref(), &state, now());
-        let in_use = prepared.in_use(|volume| self.sessions(volume));
+        let in_use = prepared.in_use(|volume| self.sessions(volume), |volume| self.readers(volume));
         let withdraws = !prepared.withdraws.is_empty();
         guard::check(prepared.is_lossy(), withdraws, &in_use, consent, confirmation)
             .map_err(|hindrance| self.hindered(&hindrance, prepared, confirmation))
@@ -307,6 +308,24 @@ impl Lifecycle {
 
     pub(super) fn sessions(&self, volume: VolumeId) -> Vec<String> {
         self.exports.sessions(volume).into_iter().map(|session| session.initiator_name).collect()
+    }
+
+    /// Who reads snapshots of a volume that are served as disks of their own, and which.
+    pub(super) fn readers(&self, volume: VolumeId) -> Vec<String> {
+        let of = |snapshot: SnapshotInfo| {
+            let sessions = self.exports.read_only().sessions(ReadOnlyDisk::Snapshot(snapshot.id));
+            let words = move |session: SessionSummary| {
+                format!("{} (reads snapshot {:?})", session.initiator_name, snapshot.name)
+            };
+            sessions.into_iter().map(words)
+        };
+        self.snapshots_of(volume).into_iter().flat_map(of).collect()
+    }
+
+    pub(super) fn snapshots_of(&self, volume: VolumeId) -> Vec<SnapshotInfo> {
+        let mut all = self.store.snapshots();
+        all.retain(|snapshot| snapshot.volume == Some(volume));
+        all
     }
 }
 

@@ -141,7 +141,7 @@ impl ReadOnlyTargets {
     /// When its settings cannot be read.
     pub fn publish(&self, disk: ReadOnlyDisk) -> anyhow::Result<()> {
         let settings = self.settings.get(disk)?;
-        let terms = Terms { access: settings.access()?, redirect: settings.redirect };
+        let terms = Terms { access: settings.access()?, redirect: settings.redirect, exclusive: false };
         let name = self.iscsi_name(disk)?;
         let new = terms.clone();
         if self.directory.set_terms(&name, |terms| *terms = new).is_some() {

@@ -7,7 +7,7 @@ use scsi::{InitiatorPort, NexusId};
 use tokio::sync::watch;
 
 use super::lines::{FAULTS, SESSIONS};
-use crate::exports::{Directory, SessionHandle, Target, Terms};
+use crate::exports::{Directory, NotAdmitted, SessionHandle, Target, Terms};
 use crate::lun::Lun;
 
 /// RELATIVE TARGET PORT IDENTIFIER of our only portal group.
@@ -84,7 +84,17 @@ pub(super) async fn begin(
     ended: watch::Sender<()>,
 ) -> Result<Box<Session>, LoginStatus> {
     let peer = handle.address;
-    let admission = directory.admit(SessionKey::of(&request), request.tsih, handle, terms.as_ref())?;
+    let key = SessionKey::of(&request);
+    let admission = directory.admit(key, request.tsih, handle, terms.as_ref()).map_err(|refused| {
+        if let NotAdmitted::HeldBy(holder) = &refused
+            && let Some(unsaid) = FAULTS.say()
+        {
+            let target = request.target_name.as_ref().map_or("", iscsi::IscsiName::as_str);
+            let (initiator, held_by, from) = (&request.initiator_name, &holder.initiator, holder.address);
+            tracing::info!(%peer, %initiator, target, %held_by, %from, unsaid, "the volume is another initiator's for now");
+        }
+        refused.status()
+    })?;
     let mut session = Box::new(Session { tsih: admission.tsih, units: None, directory, _ended: ended });
     if let Some((_, old)) = admission.replaced {
         if let Some(unsaid) = SESSIONS.say() {

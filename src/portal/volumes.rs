@@ -14,6 +14,7 @@ use iscsi::{IscsiName, Tsih};
 use parking_lot::Mutex;
 use scsi::{Attention, UnitConfig};
 
+use super::ReadOnlyTargets;
 use crate::catalog::os_volumes;
 use crate::control::{EndSessions, Exports, Withdrawal};
 use crate::exports::{Access, Directory, InUse, LoggedIn, Luns, SessionListing, Terms};
@@ -48,6 +49,7 @@ pub struct VolumeExports {
     levels: Arc<SpaceLevels>,
     seeds: Arc<SeedOf>,
     settings: Arc<Shelf>,
+    read_only: Arc<ReadOnlyTargets>,
     /// Held from reading settings to having them count, so that older ones never replace newer ones.
     applying: Mutex<()>,
 }
@@ -68,6 +70,7 @@ impl VolumeExports {
         settings: Arc<Shelf>,
     ) -> Arc<Self> {
         let reservations = store.path().join(RESERVATIONS);
+        let read_only = ReadOnlyTargets::new(store.clone(), directory.clone(), settings.clone(), prefix);
         let exports = Self {
             store,
             directory,
@@ -80,6 +83,7 @@ impl VolumeExports {
             levels,
             seeds,
             settings,
+            read_only,
             applying: Mutex::default(),
         };
         Arc::new(exports)
@@ -114,6 +118,7 @@ impl VolumeExports {
         }
         self.directory.set_terms(name, |terms| {
             terms.redirect = settings.redirect;
+            terms.exclusive = settings.exclusive;
             if let Some(access) = access {
                 terms.access = access;
             }
@@ -130,7 +135,7 @@ impl VolumeExports {
         let _applying = self.applying.lock();
         let settings = self.settings.get(info.id)?;
         let access = access.map_or_else(|| settings.access(), Ok)?;
-        let terms = Terms { access, redirect: settings.redirect };
+        let terms = Terms { access, redirect: settings.redirect, exclusive: settings.exclusive };
         let name = self.iscsi_name(info.id, &info.name)?;
         let (store, id) = (self.store.clone(), info.id);
         let target_name = name.to_string();
@@ -313,6 +318,10 @@ impl Exports for VolumeExports {
         &self.settings
     }
 
+    fn read_only(&self) -> &Arc<ReadOnlyTargets> {
+        &self.read_only
+    }
+
     fn settings_changed(
         &self,
         volume: &VolumeInfo,
@@ -327,10 +336,17 @@ impl Exports for VolumeExports {
                 EndSessions::None => 0,
                 EndSessions::All => self.directory.end_sessions(&name, |_| true).await,
                 EndSessions::NotPermitted => {
-                    let meant = |session: &SessionListing| {
-                        !terms.access.permits(&session.initiator, session.address.ip())
+                    let may = |session: &SessionListing| {
+                        terms.access.permits(&session.initiator, session.address.ip())
                     };
-                    self.directory.end_sessions(&name, meant).await
+                    // Of those that may be there one at a time, it is the first that has it.
+                    let sessions = self.directory.sessions(&name);
+                    let first = sessions.into_iter().filter(may).min_by_key(|session| session.since);
+                    let holder = first.filter(|_| terms.exclusive).map(|session| session.initiator);
+                    let others = |session: &SessionListing| {
+                        holder.as_ref().is_some_and(|holder| *holder != session.initiator)
+                    };
+                    self.directory.end_sessions(&name, |session| !may(session) || others(session)).await
                 }
             }
         })

@@ -40,6 +40,9 @@ pub fn apply(before: &ExportSettings, change: &ExportChange) -> Result<ExportSet
         };
         after.redirect = redirect.as_ref().map(of).transpose()?;
     }
+    if let Some(exclusive) = change.exclusive {
+        after.exclusive = exclusive;
+    }
     if let Some(write_cache) = change.write_cache {
         after.write_cache = write_cache;
     }
@@ -136,6 +139,7 @@ pub fn shown(settings: &ExportSettings) -> api::ExportSettings {
         chap: settings.chap.as_ref().map(user),
         mutual: settings.mutual.as_ref().map(user),
         redirect: settings.redirect.map(redirect),
+        exclusive: settings.exclusive,
         write_cache: settings.write_cache,
         logical_block_bytes: settings.logical_block_bytes.bytes().into(),
     }
@@ -162,12 +166,12 @@ mod tests {
 
     const BOTH: &str = r#"{"initiators": ["IQN.2026-01.a:b", "iqn.2026-01.a:b"], "addresses": ["10.0.0.1", "10.0.0.1/32"],
         "chap": {"user": "alice", "secret": "alice-secret-12"}, "mutual": {"user": "osvol", "secret": "osvol-secret-34"},
-        "redirect": {"to": "10.0.0.2:3260", "permanent": true}, "writeCache": false, "logicalBlockBytes": 4096}"#;
+        "redirect": {"to": "10.0.0.2:3260", "permanent": true}, "exclusive": true, "writeCache": false, "logicalBlockBytes": 4096}"#;
 
     #[test]
     fn what_is_asked_for_is_told_but_for_secrets() {
         let told = serde_json::to_string(&shown(&made(BOTH))).unwrap();
-        let expected = r#"{"initiators":["iqn.2026-01.a:b"],"addresses":["10.0.0.1/32"],"chap":{"user":"alice"},"mutual":{"user":"osvol"},"redirect":{"to":"10.0.0.2:3260","permanent":true},"writeCache":false,"logicalBlockBytes":4096}"#;
+        let expected = r#"{"initiators":["iqn.2026-01.a:b"],"addresses":["10.0.0.1/32"],"chap":{"user":"alice"},"mutual":{"user":"osvol"},"redirect":{"to":"10.0.0.2:3260","permanent":true},"exclusive":true,"writeCache":false,"logicalBlockBytes":4096}"#;
         assert_eq!(told, expected);
     }
 

@@ -1,4 +1,5 @@
-//! The file of settings: JSON, all of it or nothing. A field that is missing or not known is no default but damage.
+//! The file of settings: JSON, all of it or nothing. A field that is missing or not known is no default but damage; only
+//! fields that came later may be missing.
 
 use config::AddressRange;
 use iscsi::IscsiName;
@@ -22,6 +23,9 @@ struct File {
     mutual: Option<Sealed>,
     #[serde(deserialize_with = "given")]
     redirect: Option<To>,
+    /// Came later than the rest: files that do not have it are of volumes that any number of initiators may use.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    exclusive: bool,
     write_cache: bool,
     logical_block_bytes: u64,
 }
@@ -66,6 +70,7 @@ pub(super) fn write<E>(
         chap: credential("chap", &settings.chap)?,
         mutual: credential("mutual", &settings.mutual)?,
         redirect,
+        exclusive: settings.exclusive,
         write_cache: settings.write_cache,
         logical_block_bytes: settings.logical_block_bytes.bytes().into(),
     };
@@ -102,6 +107,7 @@ pub(super) fn read(
         chap: credential("chap", file.chap),
         mutual: credential("mutual", file.mutual),
         redirect: redirect.transpose()?,
+        exclusive: file.exclusive,
         write_cache: file.write_cache,
         logical_block_bytes: BlockBytes::of(file.logical_block_bytes)
             .ok_or_else(|| format!("blocks of {} bytes are not known", file.logical_block_bytes))?,
@@ -122,6 +128,7 @@ mod tests {
             chap: credential("alice", "alice-secret-12"),
             mutual: credential("osvol", "osvol-secret-34"),
             redirect: Some(Redirect { to: "[fd00::2]:3260".parse().unwrap(), permanent: true }),
+            exclusive: true,
             write_cache: false,
             logical_block_bytes: BlockBytes::B4096,
         }
@@ -158,6 +165,19 @@ mod tests {
         assert_eq!(read(written(&lost).as_bytes(), open).unwrap(), settings());
     }
 
+    /// Fields that the first files did not have.
+    const LATER: [&str; 1] = ["exclusive"];
+
+    #[test]
+    fn a_file_of_before_there_were_exclusive_volumes_is_of_one_that_all_may_use() {
+        let first = r#"{"version": 1, "initiators": [], "addresses": [], "chap": null, "mutual": null,
+            "redirect": null, "writeCache": true, "logicalBlockBytes": 512}"#;
+        assert_eq!(read(first.as_bytes(), open).unwrap(), ExportSettings::default());
+        // And the other way round: an older osvold reads what it can still obey.
+        assert!(!written(&ExportSettings::default()).contains("exclusive"));
+        assert!(written(&settings()).contains("exclusive"));
+    }
+
     /// Nothing that is missing is taken for "everybody".
     #[test]
     fn a_file_with_anything_missing_changed_or_cut_short_is_damage() {
@@ -165,9 +185,11 @@ mod tests {
         assert!(read(b"{}", open).is_err());
         let whole: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
         for field in whole.keys() {
-            let mut less = whole.clone();
-            less.remove(field);
-            assert!(read(&serde_json::to_vec(&less).unwrap(), open).is_err(), "without {field}");
+            if !LATER.contains(&field.as_str()) {
+                let mut less = whole.clone();
+                less.remove(field);
+                assert!(read(&serde_json::to_vec(&less).unwrap(), open).is_err(), "without {field}");
+            }
             let mut other = whole.clone();
             other.insert(field.clone(), serde_json::json!("?"));
             assert!(read(&serde_json::to_vec(&other).unwrap(), open).is_err(), "another {field}");

@@ -1,5 +1,5 @@
-//! What a volume is exported with: who may log in and how they prove it, where logins are sent on to, what kind of disk
-//! it is.
+//! What a volume is exported with: who may log in and how they prove it, several at a time or not, where logins are sent
+//! on to, what kind of disk it is.
 //!
 //! ```text
 //!   <store>/exports/<id>.json   one file for each that has settings of its own; without one, the defaults: everybody
@@ -46,6 +46,8 @@ pub struct ExportSettings {
     pub mutual: Option<Credential>,
     /// Where logins are sent on to.
     pub redirect: Option<Redirect>,
+    /// One initiator has it for itself while it is logged in.
+    pub exclusive: bool,
     /// The disk tells of a write cache, which initiators flush.
     pub write_cache: bool,
     /// Length of the disk's logical blocks, fixed when the volume is made.
@@ -100,6 +102,7 @@ impl Default for ExportSettings {
             chap: None,
             mutual: None,
             redirect: None,
+            exclusive: false,
             write_cache: true,
             logical_block_bytes: BlockBytes::default(),
         }

@@ -231,6 +231,9 @@ pub(crate) enum VolumeCommand {
         size: Option<Size>,
         #[command(flatten)]
         access: AccessOptions,
+        /// Let one initiator have the volume for itself while it is logged in; others are refused meanwhile.
+        #[arg(long)]
+        exclusive: bool,
         #[command(flatten)]
         disk: DiskOptions,
     },

@@ -71,6 +71,11 @@ impl Verdict {
             server: None,
         }
     }
+
+    /// Does the volume go, and its snapshots with it?
+    pub(super) fn takes_snapshots(&self) -> bool {
+        self.outcome.is_lossy() && self.kept.is_none()
+    }
 }
 
 /// A volume to be made.
@@ -115,19 +120,25 @@ impl Prepared {
         self.verdicts.iter().find(|verdict| verdict.outcome == Outcome::Refuse)
     }
 
-    /// How what it touches is being used.
-    pub(super) fn in_use(&self, sessions: impl Fn(VolumeId) -> Vec<String>) -> InUse {
+    /// How what it touches is being used: who is logged in to a volume, and who reads snapshots that go with one.
+    pub(super) fn in_use(
+        &self,
+        sessions: impl Fn(VolumeId) -> Vec<String>,
+        readers: impl Fn(VolumeId) -> Vec<String>,
+    ) -> InUse {
         let lossy = self.verdicts.iter().filter(|verdict| verdict.outcome.is_lossy());
         let lost = lossy.clone().filter_map(|verdict| verdict.volume.as_ref().map(|volume| volume.id));
         let mut touched: Vec<VolumeId> = self.withdraws.iter().copied().chain(lost).collect();
         touched.sort_unstable();
         touched.dedup();
+        let gone = self.verdicts.iter().filter(|verdict| verdict.takes_snapshots());
+        let gone = gone.filter_map(|verdict| verdict.volume.as_ref().map(|volume| volume.id));
         let on = |verdict: &Verdict| match &verdict.server {
             Some((name, api::PowerState::On)) => Some(name.clone()),
             _ => None,
         };
         InUse {
-            sessions: touched.into_iter().flat_map(sessions).collect(),
+            sessions: touched.into_iter().flat_map(sessions).chain(gone.flat_map(readers)).collect(),
             powered_on: lossy.clone().find_map(on),
         }
     }

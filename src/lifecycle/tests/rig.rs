@@ -21,14 +21,16 @@ use crate::catalog::{
 };
 use crate::control::{EndSessions, Exports, Withdrawal};
 use crate::deploy::{Engine, Failure, Job, Personalize, Report, Told};
-use crate::exports::{Access, LoggedIn};
+use crate::exports::{Access, Directory, LoggedIn};
 use crate::lifecycle::{Answer, Ask, Consent, Lifecycle, ProfileSpec, Request, VolumeNames};
+use crate::portal::ReadOnlyTargets;
 use crate::settings::Shelf;
 
 /// Exports that remember who may log in, and who is said to be logged in.
 #[derive(Default)]
 pub(super) struct Remembered {
     settings: OnceLock<Arc<Shelf>>,
+    read_only: OnceLock<Arc<ReadOnlyTargets>>,
     pub(super) open: Mutex<BTreeMap<VolumeId, Vec<String>>>,
     pub(super) logged_in: Mutex<HashMap<VolumeId, String>>,
     pub(super) logins: Mutex<HashMap<VolumeId, u64>>,
@@ -78,6 +80,10 @@ impl Exports for Remembered {
 
     fn settings(&self) -> &Arc<Shelf> {
         self.settings.get().unwrap()
+    }
+
+    fn read_only(&self) -> &Arc<ReadOnlyTargets> {
+        self.read_only.get().unwrap()
     }
 
     fn settings_changed(
@@ -175,6 +181,8 @@ pub(super) struct Rig {
     pub(super) catalog: Arc<Catalog>,
     pub(super) store: Arc<Store>,
     pub(super) exports: Arc<Remembered>,
+    /// Of what is served read-only.
+    pub(super) targets: Arc<Directory>,
     pub(super) scripts: Arc<Scripted>,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) plan: Uuid,
@@ -193,7 +201,11 @@ impl Rig {
         let (servers, plan, other_plan) = catalog.write(|tx| Ok(estate(tx))).unwrap();
         let exports = Arc::new(Remembered::default());
         let settings = Shelf::open(directory.path(), catalog.clone()).unwrap();
+        let targets = Directory::new();
+        let read_only =
+            ReadOnlyTargets::new(store.clone(), targets.clone(), settings.clone(), "iqn.2026-01.test");
         exports.settings.get_or_init(|| settings);
+        exports.read_only.get_or_init(|| read_only);
         let scripts =
             Arc::new(Scripted { store: store.clone(), jobs: Mutex::default(), fails: Mutex::default() });
         let lifecycle = Lifecycle::new(
@@ -205,7 +217,18 @@ impl Rig {
         );
         let lifecycle = lifecycle.unwrap();
         lifecycle.recover().unwrap();
-        Self { catalog, store, exports, scripts, lifecycle, plan, other_plan, servers, _directory: directory }
+        Self {
+            catalog,
+            store,
+            exports,
+            targets,
+            scripts,
+            lifecycle,
+            plan,
+            other_plan,
+            servers,
+            _directory: directory,
+        }
     }
 
     pub(super) fn server(&self, name: &str) -> Option<Uuid> {

@@ -1,11 +1,15 @@
 //! Nothing is lost that nobody has confirmed, nothing is half done.
 
 use api::{Code, ImpactOutcome, PowerState};
+use iscsi::IscsiName;
 
 use super::rig::Rig;
 use crate::catalog::tasks::{self, TaskState};
 use crate::catalog::{hardware, os_volumes};
+use crate::control::Exports;
 use crate::lifecycle::{Answer, Ask, Consent, Request};
+use crate::portal::ReadOnlyDisk;
+use crate::settings::ExportSettings;
 
 fn token(token: Option<String>) -> Consent {
     Consent { token, ..Consent::default() }
@@ -186,4 +190,32 @@ async fn an_operation_whose_commit_is_in_doubt_takes_nothing_away_and_waits_for_
             .iter()
             .any(|(_, journal)| journal.as_ref().is_some_and(|text| text.contains("OSVolume-2")))
     );
+}
+
+/// Its target, and its settings: nothing of it is there any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_that_are_served_go_with_their_volume() {
+    let rig = Rig::new();
+    rig.create(Some("a1")).await;
+    let volume = rig.volume().unwrap();
+    let read_only = rig.exports.read_only();
+    let served: Vec<_> = ["one", "two"]
+        .map(|name| {
+            let snapshot = rig.store.snapshot(volume.id, name).unwrap();
+            let disk = ReadOnlyDisk::Snapshot(snapshot.id);
+            rig.exports.settings().keep(disk, ExportSettings::default()).unwrap();
+            read_only.publish(disk).unwrap();
+            (disk, IscsiName::parse(&read_only.target_name(disk)).unwrap())
+        })
+        .into();
+    // The volume is taken away, and stays: so do its snapshots.
+    rig.proceed(rig.change(None)).await;
+    assert!(served.iter().all(|(_, name)| rig.targets.find(name).is_some()));
+    rig.proceed(Request::DeleteProfile("web01".into())).await;
+    for (disk, name) in served {
+        assert!(rig.targets.find(&name).is_none(), "{name} is exported");
+        assert!(!read_only.serves(disk), "the settings of {name} are left");
+    }
+    assert!(rig.store.snapshots().is_empty());
+    rig.check();
 }

@@ -22,6 +22,8 @@ pub(super) struct Client {
     received: BytesMut,
     cmd_sn: u32,
     tag: u32,
+    /// Who it is.
+    pub(super) initiator: &'static str,
     /// What commands and task management are sent to.
     pub(super) lun: LogicalUnitNumber,
 }
@@ -29,7 +31,8 @@ pub(super) struct Client {
 impl Client {
     pub(super) async fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
-        Self { socket, received: BytesMut::new(), cmd_sn: 1, tag: 0, lun: LogicalUnitNumber::ZERO }
+        let (received, lun) = (BytesMut::new(), LogicalUnitNumber::ZERO);
+        Self { socket, received, cmd_sn: 1, tag: 0, initiator: INITIATOR, lun }
     }
 
     pub(super) async fn log_in(&mut self, target: &str, isid: u8) -> [u8; 2] {
@@ -50,7 +53,7 @@ impl Client {
 
     async fn send_login(&mut self, keys: &[(&str, &str)], isid: u8) {
         let mut text = Vec::new();
-        append_pair(&mut text, "InitiatorName", INITIATOR);
+        append_pair(&mut text, "InitiatorName", self.initiator);
         keys.iter().for_each(|(key, value)| append_pair(&mut text, key, value));
         let request = LoginRequest {
             transit: true,
@@ -66,7 +69,7 @@ impl Client {
     /// One request of the security stage, with its answer; with `last` on to full feature phase.
     pub(super) async fn security(&mut self, keys: &[(&str, &str)], last: bool) -> ([u8; 2], String) {
         let mut text = Vec::new();
-        append_pair(&mut text, "InitiatorName", INITIATOR);
+        append_pair(&mut text, "InitiatorName", self.initiator);
         keys.iter().for_each(|(key, value)| append_pair(&mut text, key, value));
         let request = LoginRequest {
             transit: last,

@@ -2,6 +2,7 @@
 
 mod chap;
 mod client;
+mod exclusive;
 mod seed;
 mod store;
 mod task_management;

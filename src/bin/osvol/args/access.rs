@@ -61,6 +61,13 @@ pub(crate) struct AccessChange {
     /// Prove nothing to initiators.
     #[arg(long, conflicts_with_all = ["mutual_user", "mutual_secret_file"])]
     pub(crate) no_mutual: bool,
+    /// Let one initiator have the volume for itself while it is logged in. Others are refused meanwhile; whoever is logged
+    /// in stays.
+    #[arg(long)]
+    pub(crate) exclusive: bool,
+    /// Let any number of initiators be logged in at a time; they need a cluster file system, or only read.
+    #[arg(long, conflicts_with = "exclusive")]
+    pub(crate) shared: bool,
     /// Whether the disk says that it has a write cache; initiators are told.
     #[arg(long, value_name = "on|off")]
     pub(crate) write_cache: Option<Switch>,

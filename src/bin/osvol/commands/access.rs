@@ -36,6 +36,7 @@ pub(crate) fn asked(options: &AccessOptions, disk: &DiskOptions) -> Result<Expor
         chap: credential(&options.chap_user, &options.chap_secret_file)?,
         mutual: credential(&options.mutual_user, &options.mutual_secret_file)?,
         redirect: None,
+        exclusive: None,
         write_cache: disk.write_cache.map(|switch| switch == Switch::On),
         logical_block_bytes: disk.block_size,
     })
@@ -73,6 +74,7 @@ pub(crate) fn change(
     if change.everybody || change.no_chap || change.no_mutual {
         export.mutual = Some(None);
     }
+    export.exclusive = (change.exclusive || change.shared).then_some(change.exclusive);
     send(client, output, name, export, change.end_sessions)
 }
 
@@ -115,6 +117,9 @@ pub(crate) fn facts(volume: &OsVolume) -> Vec<(&'static str, String)> {
         facts.push(("Access", access_words(export)));
         facts.push(("CHAP", chap_words(export)));
     }
+    let at_a_time =
+        if export.exclusive { "one initiator at a time" } else { "any number of initiators at a time" };
+    facts.push(("Use", at_a_time.to_owned()));
     facts.push(("Redirect", redirect_words(export)));
     let cache = if export.write_cache { "a write cache" } else { "no write cache" };
     facts.push(("Disk", format!("blocks of {} bytes, {cache}", export.logical_block_bytes)));

@@ -1,6 +1,6 @@
 //! `osvol volume`.
 
-use api::{Collection, NewOsVolume, OsVolume, OsVolumeChange, SizeSpec};
+use api::{Collection, ExportChange, NewOsVolume, OsVolume, OsVolumeChange, SizeSpec};
 use config::Size;
 
 use super::{access, attach, export, facts, health, path, resource};
@@ -13,14 +13,14 @@ use crate::table::{Column, Table};
 
 pub(crate) fn run(command: &VolumeCommand, client: &Client, output: &Output) -> Result<(), Failure> {
     match command {
-        VolumeCommand::Create { name, image, snapshot, size, access, disk } => {
+        VolumeCommand::Create { name, image, snapshot, size, access, exclusive, disk } => {
             let new = NewOsVolume {
                 kind: None,
                 name: name.clone(),
                 golden_image_uri: image.clone(),
                 snapshot_uri: snapshot.clone(),
                 size: size.map(|size| SizeSpec(size.bytes())),
-                export: access::asked(access, disk)?,
+                export: ExportChange { exclusive: exclusive.then_some(true), ..access::asked(access, disk)? },
             };
             create(client, output, &new)
         }
