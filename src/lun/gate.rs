@@ -58,7 +58,7 @@ impl Gate {
 }
 
 impl Ticket {
-    /// Waits for all other commands that have begun. The job must not touch the medium afterwards.
+    /// Waits for all other commands that have begun. What the job does to the medium afterwards nobody waits for.
     pub(super) fn wait_for_others(&self) {
         self.hand_in();
         self.gate.quiesce();

@@ -37,6 +37,8 @@ impl Job {
         self.has_run = true;
         let outcome = match &self.task.action {
             Action::Sanitize { .. } => {
+                // A write that was decided before must not land on what has been erased.
+                self.ticket.wait_for_others();
                 return match self.lun.background.run(&self.lun, &self.task) {
                     Some(outcome) => self.task.finish(outcome),
                     None => self.task.refuse_for_now(),

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cow::{Kind, Wait};
@@ -298,6 +299,27 @@ fn sanitize_leaves_zeros_and_no_mapping() {
     rig.good(&[0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0], &[]);
     assert_eq!(rig.good(&read10(0, 8), &[])[..], [0; 4096]);
     assert!(rig.store.state.lock().mapped.is_empty());
+}
+
+/// The unit takes no writes once SANITIZE was decided, but one that had to wait may be under way still.
+#[test]
+fn sanitize_waits_for_writes_that_were_decided_before_it() {
+    let rig = Rig::new();
+    rig.store.state.lock().cold = true;
+    let Execution::Blocked(write) = rig.start(&write10(0, 8), &[3; 4096]) else { panic!("a cold store") };
+    let sanitize = [0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0];
+    let Execution::Blocked(sanitize) = rig.start(&sanitize, &[]) else { panic!("a long command") };
+    let sanitize = std::thread::spawn(move || sanitize.run());
+    let begin = Instant::now();
+    while !sanitize.is_finished() && begin.elapsed() < Duration::from_millis(150) {
+        std::thread::yield_now();
+    }
+    assert_eq!(write.run().status, Status::Good);
+    assert_eq!(sanitize.join().unwrap().status, Status::Good);
+    assert!(
+        rig.store.state.lock().bytes.iter().all(|byte| *byte == 0),
+        "the write landed on what was erased"
+    );
 }
 
 #[test]
