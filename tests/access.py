@@ -28,6 +28,7 @@ FINDER, TOLD = ("finder", "finder-secret-56"), ("teller", "teller-secret-78")
 WRONG = "wrong-secret-99"
 NAME = "iqn.1993-08.org.debian:"
 LEVELS = {"none": "none", "chap": "chap", "mutual": "mutual-chap"}
+HELD = "03 02"
 DONE, REFUSED, UNPROVED, UNKNOWN, MALFORMED = "00 00", "02 02", "02 01", "02 03", "02 00"
 MOVED, MOVED_FOR_GOOD = "01 01", "01 02"
 KILLS = 6
@@ -424,6 +425,92 @@ class Access:
         expect(not file.exists(), f"{file} is left")
         self.disks.pop("placed")
 
+    # ---- one initiator at a time
+
+    def inquires(self, volume, who):
+        """Whether libiscsi's iscsi-inq gets in under this name, and what it says."""
+        done = run("iscsi-inq", "-i", NAME + who, self.disks[volume].url(PORTAL), check=False, timeout=60)
+        return "DIRECT_ACCESS" in done.stdout, done.stdout + done.stderr
+
+    def lists(self, volume, who):
+        """Whether libiscsi's iscsi-ls shows it under this name."""
+        return self.disks[volume].iqn in run("iscsi-ls", "-i", NAME + who, f"iscsi://{PORTAL}", timeout=60).stdout
+
+    def sessions_of(self, volume):
+        return self.daemon.json("session", "list", "--volume", volume)["members"]
+
+    def let_go(self, volume):
+        """Waits until nobody has the volume: a logout is answered a moment before."""
+        end = time.monotonic() + 60
+        while self.sessions_of(volume):
+            expect(time.monotonic() < end, f"{volume} is held for ever: {self.sessions_of(volume)}")
+            time.sleep(0.02)
+
+    def exclusive(self):
+        """While one initiator is logged in, another is refused; it discovers the volume, and the log says who has it."""
+        volume = self.make("own", "--exclusive")
+        expect(self.shown("own")["exclusive"] and not self.shown("none")["exclusive"], f"{self.shown('own')}")
+        for name, words in {"own": "one initiator at a time", "none": "any number of initiators"}.items():
+            shown = self.osvol("volume", "show", name).stdout
+            expect(words in shown, f"{name} is not shown as {words}: {shown}")
+        holder = Session(volume, NAME + "a")
+        good, said = self.inquires("own", "b")
+        expect(not good, f"b gets in beside a: {said}")
+        expect(self.login("own", "b") == HELD, f"it is refused with {self.login('own', 'b')}")
+        expect(self.lists("own", "b"), "b does not discover it")
+        log = self.daemon.log.read_text(errors="replace")
+        lines = [line for line in log.splitlines() if "another initiator's for now" in line]
+        expect(any(f"{NAME}a" in line and f"{NAME}b" in line and volume.iqn in line for line in lines), f"the log says {lines}")
+        # The same name comes from anywhere, with an ISID of its own.
+        good, said = self.inquires("own", "a")
+        expect(good, f"a does not get in beside itself: {said}")
+        expect(alive(holder), "the holder's session has ended")
+        holder.close(logout=True)
+        self.let_go("own")
+        good, said = self.inquires("own", "b")
+        expect(good, f"b does not get in after a: {said}")
+        return said.strip().splitlines()[0]
+
+    def held_no_more(self):
+        """A holder's session is ended by hand; the restart of the daemon forgets holders, and keeps the setting."""
+        volume = self.disks["own"]
+        self.let_go("own")
+        holder = Session(volume, NAME + "a")
+        for session in self.sessions_of("own"):
+            self.osvol("session", "end", session["tsih"])
+        drain([holder], 30)
+        expect(holder.dead, "the session stays")
+        holder.close()
+        expect(self.login("own", "b") == DONE, "an ended session holds it")
+        self.daemon.kill()
+        self.daemon.start()
+        expect(self.shown("own")["exclusive"], "it is shared after a kill")
+        self.let_go("own")
+        holder = Session(volume, NAME + "b")
+        expect(self.login("own", "a") == HELD, "it is shared after a kill")
+        holder.close(logout=True)
+
+    def shared_and_back(self):
+        """The setting changes while the volume is in use: sessions stay, unless they are to end; the first keeps it."""
+        volume = self.disks["own"]
+        self.let_go("own")
+        first = Session(volume, NAME + "a")
+        said = self.osvol("volume", "access", "own", "--shared").stdout
+        expect("any number of initiators" in said, said)
+        second = Session(volume, NAME + "b")
+        self.osvol("volume", "access", "own", "--exclusive")
+        expect(alive(first) and alive(second), "a session ended by itself")
+        expect(self.login("own", "c") == HELD, "a third one gets in")
+        self.osvol("volume", "access", "own", "--exclusive", "--end-sessions")
+        drain([second], 30)
+        expect(second.dead and alive(first), "not the second session ended")
+        second.close()
+        first.close(logout=True)
+        self.refused("cannot be used with", on=("volume", "access", "own", "--exclusive", "--shared"), status=2)
+        # What is not named stays.
+        self.osvol("volume", "access", "own", "--any-address")
+        expect(self.shown("own")["exclusive"], "another change has made it shared")
+
     # ---- redirection
 
     def redirected(self):
@@ -520,6 +607,9 @@ def main():
         cases.case("a lost key lets nobody in", access.lost_key)
         cases.case("killed while volumes are made", access.killed_while_made)
         cases.case("settings go with their volume", access.removed)
+        cases.case("one initiator at a time", access.exclusive)
+        cases.case("what ends a hold on a volume", access.held_no_more)
+        cases.case("an exclusive volume becomes shared, and the other way round", access.shared_and_back)
         cases.case("logins are sent on", access.redirected)
         cases.case("only who may log in is sent on", access.redirected_after_proof)
         cases.case("a redirection is kept, and ends", access.redirect_ends)

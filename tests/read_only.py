@@ -10,8 +10,10 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "rig"))
+from api import Api, Refused  # noqa: E402
 from cases import ADDRESS, Cases, enter_namespace, expect  # noqa: E402
-from initiator import Lost, Session, discover, serve  # noqa: E402
+from estate import Estate  # noqa: E402
+from initiator import Lost, Session, discover, drain, serve  # noqa: E402
 from target import Volume, open_target  # noqa: E402
 
 PORTAL = f"{ADDRESS}:3260"
@@ -80,6 +82,12 @@ class ReadOnly:
         good, *_ = self.wait_for(sessions[1], lambda done: sessions[1].unmap(0, 8, done))
         expect(not good, "blocks of a golden image were deallocated")
         listed = self.served()["golden"]["sessions"]
+        try:
+            Api.unix(self.target.control).post("/rest/read-only-targets", {"goldenImageURI": "golden", "exclusive": True})
+        except Refused as refused:
+            expect("any number of initiators" in str(refused.body), f"{refused}")
+        else:
+            expect(False, "a golden image is one reader's")
         expect(sorted(session["initiatorName"] for session in listed) == sorted(names), f"logged in: {listed}")
         for session in sessions:
             session.close(logout=True)
@@ -156,6 +164,36 @@ class ReadOnly:
         expect("is served" in said, said)
         session.close()
 
+    def goes_with_its_volume(self):
+        """A snapshot of a profile's volume that is served holds the volume while somebody reads it, and goes with it."""
+        estate = Estate(Api.unix(self.target.control), PORTAL).furnish_servers()
+        estate.os = estate.plan("debian", self.target.json("image", "show", "golden"), estate.build_plan("as is"))
+        profile = estate.create("web01", estate.bays[0])
+        volume = estate.volume_of(profile)
+        self.target.osvol("snapshot", "create", volume["name"], "nightly")
+        disk = self.serve("snapshot", volume["name"], "nightly")
+        file = self.target.state / "exports" / f"{self.served()['nightly']['id']}.json"
+        expect(file.exists(), f"{file} is not there")
+        backup = "iqn.2026-01.test:backup"
+        reader = Session(disk, backup, seconds=SECONDS)
+        impact = estate.api.delete(f"{profile['uri']}?dryRun=true")
+        named = [who for one in impact["volumes"] for who in one["sessions"]]
+        expect(any(backup in who and "nightly" in who for who in named), f"the impact names {named}")
+        try:
+            estate.delete(profile)
+        except Refused as refused:
+            expect(refused.status == 409 and backup in str(refused.body), f"{refused}")
+        else:
+            expect(False, "a volume goes while its snapshot is read")
+        expect(bytes(reader.read_all(SIZE, SECTOR)) == self.content, "the refusal has harmed the session")
+        estate.delete(profile, "?force=True&whileInUse=true")
+        drain([reader], SECONDS)
+        expect(reader.dead, "who reads a snapshot that is gone goes on")
+        reader.close()
+        expect(disk.iqn not in discover(PORTAL, backup), "it is discovered still")
+        self.expect_no_login(disk, backup)
+        expect("nightly" not in self.served() and not file.exists(), "its settings are left")
+
     def fails_closed(self):
         """With settings that cannot be read it is served to nobody, and says so."""
         disk = self.serve("image", "golden")
@@ -186,6 +224,7 @@ def main():
         cases.case("what is served outlives a restart", tests.outlives_a_restart)
         cases.case("only those it is served to find it", tests.for_some)
         cases.case("it is taken away from nobody but by force", tests.taken_away)
+        cases.case("a snapshot goes with its volume, and not while it is read", tests.goes_with_its_volume)
         cases.case("settings that cannot be read let nobody in", tests.fails_closed)
 
 
