@@ -2,6 +2,10 @@
 
 use bytes::Bytes;
 
+/// A slice keeps all of the receive buffer in memory that it lies in, up to a MiB, whatever else came in that and was
+/// dropped: what is to wait is copied where it is shorter than this.
+pub(crate) const SHORT_BYTES_MAX: usize = 64 * 1024;
+
 /// Data of a command as a list of shared pieces. None and one piece, the common cases, need no list.
 #[derive(Clone, Debug, Default)]
 pub struct Payload(Pieces);
@@ -60,6 +64,20 @@ impl Payload {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.pieces().is_empty()
+    }
+
+    /// Copies what is short, so that it keeps no more in memory than itself. For data that has to wait.
+    pub fn detach(&mut self) {
+        let detached = |piece: &mut Bytes| {
+            if piece.len() < SHORT_BYTES_MAX {
+                *piece = Bytes::copy_from_slice(piece);
+            }
+        };
+        match &mut self.0 {
+            Pieces::None => {}
+            Pieces::One(piece) => detached(piece),
+            Pieces::Many(pieces) => pieces.iter_mut().for_each(detached),
+        }
     }
 
     /// One piece with everything: free for none or one, a copy for many. For short parameter lists.
@@ -130,6 +148,19 @@ mod tests {
         assert_eq!(payload.pieces().len(), 3);
         assert_eq!(payload.len_bytes(), 6);
         assert_eq!(&payload.to_bytes()[..], b"abcdef");
+    }
+
+    #[test]
+    fn what_is_detached_keeps_nothing_else_in_memory() {
+        let buffer = Bytes::from(vec![7; 2 * SHORT_BYTES_MAX]);
+        let (short, long) = (buffer.slice(..100), buffer.slice(..SHORT_BYTES_MAX));
+        let is_slice = |piece: &Bytes| buffer.as_ptr_range().contains(&piece.as_ptr());
+        for (pieces, slices) in [(vec![short.clone()], 0), (vec![short, long], 1)] {
+            let mut payload: Payload = pieces.iter().cloned().collect();
+            payload.detach();
+            assert_eq!(payload.pieces(), pieces);
+            assert_eq!(payload.pieces().iter().filter(|piece| is_slice(piece)).count(), slices);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use scsi::{Action, Failure, Outcome, Sanitize, Task};
+use scsi::{Action, Failure, NexusId, Outcome, Sanitize, Task};
 
 use super::{BufferPool, Lun, perform};
 
@@ -22,62 +22,73 @@ pub(super) struct Background {
 
 #[derive(Debug, Default)]
 struct State {
-    /// How the last one ended; `None` while it runs.
-    ended: Option<Outcome>,
-    /// Counts the times that waiting commands were sent away.
-    releases: u64,
+    /// Number of the last one that began.
+    last: u64,
+    /// The last one that ended, and how.
+    ended: Option<(u64, Outcome)>,
+    /// Whose command waits for the one at work, if it was not sent away.
+    waiting: Option<NexusId>,
 }
 
 impl Background {
-    /// Commands were aborted: those that wait here wait no longer.
-    pub(super) fn release(&self) {
-        self.state.lock().releases += 1;
+    /// Commands were aborted, of one nexus or of all: one that waits here waits no longer.
+    pub(super) fn release(&self, whose: Option<NexusId>) {
+        let mut state = self.state.lock();
+        if whose.is_none() || state.waiting == whose {
+            state.waiting = None;
+        }
+        drop(state);
         self.changed.notify_all();
     }
 
     /// Starts the work, and waits for it unless the command wants its answer at once. `None` when it was sent away.
-    pub(super) fn run(&self, lun: &Arc<Lun>, task: &Task) -> Option<Outcome> {
+    pub(super) fn run(&self, lun: &Arc<Lun>, nexus: NexusId, task: &Task) -> Option<Outcome> {
         let Action::Sanitize { method, immediate } = &task.action else {
             return Some(Outcome::Failed(Failure::Internal));
         };
-        let releases = {
+        let number = {
             let mut state = self.state.lock();
-            state.ended = None;
-            state.releases
+            state.last += 1;
+            state.waiting = (!immediate).then_some(nexus);
+            state.last
         };
         let (worker, work, method) = (lun.clone(), task.clone(), method.clone());
         let name = "sanitize".to_owned();
-        let thread = std::thread::Builder::new().name(name).spawn(move || worker.sanitize(&work, &method));
+        let thread =
+            std::thread::Builder::new().name(name).spawn(move || worker.sanitize(number, &work, &method));
         if let Err(error) = thread {
             tracing::error!(%error, "no thread for SANITIZE");
             lun.unit.lock().settle(task, false);
             return Some(Outcome::Failed(Failure::Internal));
         }
-        if *immediate { Some(Outcome::Done) } else { self.wait(releases) }
+        if *immediate { Some(Outcome::Done) } else { self.wait(number) }
     }
 
-    fn wait(&self, releases: u64) -> Option<Outcome> {
+    fn wait(&self, number: u64) -> Option<Outcome> {
         let mut state = self.state.lock();
         loop {
-            if let Some(outcome) = &state.ended {
+            // The next one may begin before the end of this one is told here.
+            if let Some((ended, outcome)) = &state.ended
+                && *ended >= number
+            {
                 return Some(outcome.clone());
             }
-            if state.releases != releases {
+            if state.waiting.is_none() {
                 return None;
             }
             self.changed.wait(&mut state);
         }
     }
 
-    fn end(&self, outcome: Outcome) {
-        self.state.lock().ended = Some(outcome);
+    fn end(&self, number: u64, outcome: Outcome) {
+        self.state.lock().ended = Some((number, outcome));
         self.changed.notify_all();
     }
 }
 
 impl Lun {
     /// The thread's work.
-    fn sanitize(&self, task: &Task, method: &Sanitize) {
+    fn sanitize(&self, number: u64, task: &Task, method: &Sanitize) {
         let begin = Instant::now();
         let outcome = perform::waiting(&*self.store, &task.action, &[], &BufferPool::new(0));
         if matches!(method, Sanitize::Overwrite { .. }) {
@@ -86,6 +97,6 @@ impl Lun {
         let success = !matches!(outcome, Outcome::Failed(_));
         tracing::info!(success, "SANITIZE ended");
         self.unit.lock().settle(task, success);
-        self.background.end(outcome);
+        self.background.end(number, outcome);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use scsi::{Action, Failure, Outcome, Response, Task};
+use scsi::{Action, Failure, NexusId, Outcome, Response, Task};
 
 use super::gate::Ticket;
 use super::{BufferPool, Lun, perform};
@@ -13,6 +13,7 @@ use super::{BufferPool, Lun, perform};
 #[must_use = "a job that is not run leaves its initiator waiting"]
 pub struct Job {
     lun: Arc<Lun>,
+    nexus: NexusId,
     task: Task,
     data_out: Vec<Bytes>,
     pool: BufferPool,
@@ -23,12 +24,14 @@ pub struct Job {
 impl Job {
     pub(super) fn new(
         lun: Arc<Lun>,
+        nexus: NexusId,
         task: Task,
         data_out: &[Bytes],
         pool: BufferPool,
         ticket: Ticket,
     ) -> Self {
-        Self { lun, task, data_out: data_out.to_vec(), pool, ticket, has_run: false }
+        let data_out = data_out.iter().map(kept).collect();
+        Self { lun, nexus, task, data_out, pool, ticket, has_run: false }
     }
 
     /// Does the work, waiting as long as it takes, and gives the answer.
@@ -39,7 +42,7 @@ impl Job {
             Action::Sanitize { .. } => {
                 // A write that was decided before must not land on what has been erased.
                 self.ticket.wait_for_others();
-                return match self.lun.background.run(&self.lun, &self.task) {
+                return match self.lun.background.run(&self.lun, self.nexus, &self.task) {
                     Some(outcome) => self.task.finish(outcome),
                     None => self.task.refuse_for_now(),
                 };
@@ -73,11 +76,30 @@ impl Job {
     }
 }
 
+/// Short pieces are copied: each may lie in a buffer of up to a MiB that was received, and a job may wait for long.
+fn kept(piece: &Bytes) -> Bytes {
+    const COPIED_BYTES_MAX: usize = 64 * 1024;
+    if piece.len() < COPIED_BYTES_MAX { Bytes::copy_from_slice(piece) } else { piece.clone() }
+}
+
 impl Drop for Job {
     fn drop(&mut self) {
         // A unit that waits for work that nobody will do has to know.
         if !self.has_run && self.task.needs_settling() {
             self.lun.unit.lock().settle(&self.task, false);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_keeps_no_more_than_its_data() {
+        let buffer = Bytes::from(vec![7; 1 << 20]);
+        let is_slice = |piece: &Bytes| buffer.as_ptr_range().contains(&piece.as_ptr());
+        assert!(!is_slice(&kept(&buffer.slice(..512))));
+        assert!(is_slice(&kept(&buffer.slice(..1 << 17))), "long pieces are not copied");
     }
 }

@@ -210,7 +210,7 @@ impl Lun {
         }
         let ticket = self.gate.ticket();
         drop(passage);
-        Execution::Blocked(Job::new(self.clone(), task, data_out, pool.clone(), ticket))
+        Execution::Blocked(Job::new(self.clone(), nexus, task, data_out, pool.clone(), ticket))
     }
 
     fn decide(&self, nexus: NexusId, cdb: &[u8], data_out: &[Bytes]) -> Plan {
@@ -249,10 +249,11 @@ impl Lun {
         self.unit.lock().nexus_reset(nexus);
     }
 
-    /// Commands of this unit were aborted, by task management or with their session. To be called where tasks may be
-    /// waited for afterwards: a SANITIZE goes on without the command that asked for it, which so ends at once.
-    pub fn commands_aborted(&self) {
-        self.background.release();
+    /// Commands of this unit were aborted, by task management or with their session: those of one nexus, or of all. To be
+    /// called where tasks may be waited for afterwards: a SANITIZE goes on without the command that asked for it, which
+    /// so ends at once.
+    pub fn commands_aborted(&self, whose: Option<NexusId>) {
+        self.background.release(whose);
     }
 
     /// Tasks of this nexus were aborted by another nexus: it is told at its next command.

@@ -93,7 +93,7 @@ impl Driver {
     fn note_end(&self, reason: &CloseReason) {
         let peer = self.peer;
         if let Some(units) = self.units() {
-            units.all().for_each(|unit| unit.lun.commands_aborted());
+            units.all().for_each(|unit| unit.lun.commands_aborted(Some(unit.nexus)));
         }
         match reason {
             CloseReason::Protocol(_) if self.session.is_some() => {
@@ -261,7 +261,8 @@ impl Driver {
     }
 
     /// While the store is slow even commands that should not wait are done where waiting harms nobody.
-    pub(super) fn execute_elsewhere(&mut self, work: Work) {
+    pub(super) fn execute_elsewhere(&mut self, mut work: Work) {
+        work.detach();
         self.jobs.start(work.task(), &self.mailbox, move || work::wait(work.run()));
     }
 
@@ -298,13 +299,12 @@ impl Driver {
             return self.connection.complete_task_management(id, TaskManagementResponse::FunctionRejected);
         };
         let reach = Reach::of(request.function);
-        let meant: Vec<_> = match reach {
-            Reach::Target | Reach::Nexus => units.all().map(|unit| unit.lun.clone()).collect(),
-            Reach::OwnTasks | Reach::LogicalUnit => {
-                units.named(request.lun.0).map(|unit| unit.lun.clone()).into_iter().collect()
-            }
+        let meant: Vec<&Unit> = match reach {
+            Reach::Target | Reach::Nexus => units.all().collect(),
+            Reach::OwnTasks | Reach::LogicalUnit => units.named(request.lun.0).into_iter().collect(),
         };
-        meant.iter().for_each(|lun| lun.commands_aborted());
+        let is_own = matches!(reach, Reach::OwnTasks | Reach::Nexus);
+        meant.iter().for_each(|unit| unit.lun.commands_aborted(is_own.then_some(unit.nexus)));
         if meant.is_empty() {
             let response = TaskManagementResponse::LunDoesNotExist;
             return self.connection.complete_task_management(id, response);
@@ -314,6 +314,7 @@ impl Driver {
             Reach::Nexus => return self.reset_nexus(units, id, proposed),
             Reach::LogicalUnit | Reach::Target => {}
         }
+        let meant: Vec<_> = meant.into_iter().map(|unit| unit.lun.clone()).collect();
         let others = self.shared.directory.others(units.target.name(), session.tsih);
         let mailbox = self.mailbox.clone();
         let scope = if reach == Reach::Target { TaskScope::All } else { TaskScope::LogicalUnit(request.lun) };

@@ -24,6 +24,12 @@ impl Work {
         self.command.task
     }
 
+    /// To be called before it waits for anything: a peer that sends much between its short writes would have us keep all
+    /// of that with them.
+    pub(super) fn detach(&mut self) {
+        self.command.data_out.detach();
+    }
+
     /// Decides it, and does it where that needs no waiting.
     pub(super) fn run(self) -> Execution {
         let Self { command, lun, nexus, pool } = self;
@@ -65,10 +71,11 @@ impl Jobs {
     }
 
     /// The command, if it may go on; else it is queued.
-    pub(super) fn admit(&mut self, command: Command) -> Option<Command> {
+    pub(super) fn admit(&mut self, mut command: Command) -> Option<Command> {
         if self.queue.is_empty() && self.has_room() {
             return Some(command);
         }
+        command.data_out.detach();
         self.queue.push_back(command);
         None
     }

@@ -3,13 +3,10 @@
 use super::command::Failure;
 use crate::event::{Cdb, TaskAttribute, TaskScope};
 use crate::names::{InitiatorTaskTag, LogicalUnitNumber, TargetTransferTag, TaskId};
-use crate::payload::Payload;
+use crate::payload::{Payload, SHORT_BYTES_MAX};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
-/// Pieces shorter than this are joined: a slice keeps all of the receive buffer in memory that it lies in, up to a MiB,
-/// whatever else came in that and was dropped.
-const JOINED_BYTES_MAX: usize = 64 * 1024;
 /// What is joined at a time.
 const TAIL_BYTES_MAX: usize = 64 * 1024;
 
@@ -108,7 +105,7 @@ impl Task {
 
     /// Keeps data that came.
     pub(super) fn take_data(&mut self, data: Bytes) {
-        if data.len() >= JOINED_BYTES_MAX {
+        if data.len() >= SHORT_BYTES_MAX {
             self.flush_tail();
             return self.data.push(data);
         }

@@ -9,6 +9,7 @@ use super::seed::{SEED, VOLUME, rig, sense};
 use super::{A_WHILE, Rig, SOON, until};
 
 const RESERVE_6: [u8; 16] = [0x16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const SANITIZE_BLOCK_ERASE: [u8; 16] = [0x48, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const RESERVATION_CONFLICT: u8 = 0x18;
 const RESET_OR_LOSS: Option<(u8, u8)> = Some((6, 0x29));
 const COMMANDS_CLEARED: Option<(u8, u8)> = Some((6, 0x2f));
@@ -210,6 +211,40 @@ async fn a_cold_reset_is_answered_before_all_sessions_end() {
     assert_eq!(rig.store.writes_done(), 2);
     assert!(resetter.is_at_end().await && other.is_at_end().await);
     until(|| rig.sessions() == 0).await;
+}
+
+/// SANITIZE is waited for by its own command: who else logs out, or aborts commands of his own, does not end that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sanitize_is_answered_when_it_has_ended_whoever_else_goes() {
+    let rig = rig();
+    let mut eraser = ready(&rig, 1).await;
+    let mut other = ready(&rig, 2).await;
+    rig.store.stall();
+    eraser.send_command(SANITIZE_BLOCK_ERASE, 0, &[]).await;
+    until(|| rig.store.stalled_calls() == 1).await;
+    manage(&mut other, TaskManagementFunction::AbortTaskSet, VOLUME).await;
+    other.log_out().await;
+    assert!(other.is_at_end().await);
+    assert!(timeout(A_WHILE, eraser.receive()).await.is_err(), "it is still at work");
+    rig.store.resume();
+    let pdu = timeout(SOON, eraser.receive()).await.unwrap();
+    assert_eq!(ScsiResponsePdu::parse(&pdu.bhs).status, 0);
+}
+
+/// A command that is aborted itself is not waited for: what it began goes on without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_does_not_wait_for_a_sanitize() {
+    let rig = rig();
+    for function in [TaskManagementFunction::AbortTaskSet, TaskManagementFunction::LogicalUnitReset] {
+        let mut eraser = ready(&rig, 1).await;
+        let calls = rig.store.stalled_calls();
+        rig.store.stall();
+        eraser.send_command(SANITIZE_BLOCK_ERASE, 0, &[]).await;
+        until(|| rig.store.stalled_calls() > calls).await;
+        manage(&mut eraser, function, VOLUME).await;
+        rig.store.resume();
+        eraser.clear_attention().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
