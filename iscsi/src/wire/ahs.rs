@@ -44,7 +44,8 @@ impl AdditionalHeaders {
                     if length == 0 || length - 1 > EXTENDED_CDB_BYTES_MAX {
                         return Err(AhsError);
                     }
-                    headers.extended_cdb = ahs.slice(body + 1..end);
+                    // A copy: a command may wait for long, and must not keep the buffer in memory that it came in.
+                    headers.extended_cdb = Bytes::copy_from_slice(ahs.get(body + 1..end).unwrap_or_default());
                 }
                 BIDIRECTIONAL_READ_LENGTH => {
                     let bytes = ahs.get(body + 1..end).and_then(|b| b.try_into().ok()).ok_or(AhsError)?;

@@ -110,3 +110,19 @@ fn text_is_accounted_for() {
     pair.send(request.emit(), &[b'A'; 4096]);
     assert_eq!(pair.target.buffered_bytes(), 4096);
 }
+
+/// A command may wait for its data for as long as its session lasts.
+#[test]
+fn an_extended_cdb_does_not_keep_what_it_came_in() {
+    let mut pair = Pair::established(&[("InitialR2T", "Yes"), ("ImmediateData", "No")]);
+    let mut bhs = pair.command(true, false, 512).emit();
+    bhs[4] = 5;
+    // AHSLength 17 = 32 - 15, type 1, reserved, sixteen bytes of CDB.
+    let frame = [&bhs[..], &[0, 17, 1, 0], &[7; 16]].concat();
+    let mut received = BytesMut::from(&frame[..]);
+    let range = received.as_ptr_range();
+    pair.target.handle_bytes(pair.now, &mut received);
+    let cdb = pair.expect_command().cdb;
+    assert_eq!(cdb.tail()[..], [7; 16]);
+    assert!(!range.contains(&cdb.tail().as_ptr()), "a slice of a receive buffer");
+}
