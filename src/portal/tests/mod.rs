@@ -8,7 +8,7 @@ mod store;
 mod task_management;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use iscsi::wire::{AsyncEvent, AsyncMessage, NopIn, Opcode, ScsiResponsePdu};
@@ -34,6 +34,18 @@ struct Rig {
     portals: Portals,
     store: Arc<StallingStore>,
     address: SocketAddr,
+    _resumes: Resumes,
+}
+
+/// A test that fails while the store stalls must not wait for it: its runtime ends when all threads have.
+struct Resumes(Weak<StallingStore>);
+
+impl Drop for Resumes {
+    fn drop(&mut self) {
+        if let Some(store) = self.0.upgrade() {
+            store.resume();
+        }
+    }
 }
 
 impl Rig {
@@ -59,7 +71,8 @@ impl Rig {
         let listener = bind(SocketAddr::new(ip, 0)).unwrap();
         let portals = Portals::serve(vec![listener], directory.clone(), PortalConfig::default()).unwrap();
         let address = portals.listening()[0];
-        Self { directory, portals, store, address }
+        let _resumes = Resumes(Arc::downgrade(&store));
+        Self { directory, portals, store, address, _resumes }
     }
 
     async fn log_in(&self, isid: u8) -> Client {
