@@ -75,10 +75,7 @@ impl LogicalUnit {
     /// INQUIRY (SPC-4): without EVPD the PAGE CODE must be zero.
     pub(crate) fn inquiry(&self, nexus: crate::NexusId, evpd: bool, page: u8, allocation: usize) -> Decision {
         let data = match (evpd, page) {
-            (false, 0) => {
-                let level = self.nexuses.get(nexus).map_or(PROTOCOL_LEVEL_DEFAULT, |n| n.protocol_level);
-                described(Peripheral::Disk, self.config.product, level)
-            }
+            (false, 0) => described(Peripheral::Disk, self.config.product, self.protocol_level(nexus)),
             (false, _) => return Err(Sense::cdb_field(2, Some(7)).into()),
             (true, _) => {
                 let port = self.nexuses.get(nexus).map_or(1, |n| n.target_port);

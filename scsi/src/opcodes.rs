@@ -89,14 +89,24 @@ fn timeouts_descriptor(data: &mut Vec<u8>, info: &CommandInfo) {
     data.put_u32(info.timeout_seconds);
 }
 
-/// ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET and TARGET RESET.
-pub(crate) fn report_task_management(extended: bool, allocation: usize) -> Plan {
+/// ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET and TARGET RESET; and, where the session agreed on a level
+/// that has them (RFC 7144 §4.1, §6), I_T NEXUS RESET and the queries.
+pub(crate) fn report_task_management(protocol_level: u8, extended: bool, allocation: usize) -> Plan {
     const ABORT_TASK: u8 = 0x80;
     const ABORT_TASK_SET: u8 = 0x40;
     const CLEAR_TASK_SET: u8 = 0x10;
     const UNIT_RESET: u8 = 0x08;
     const TARGET_RESET: u8 = 0x02;
-    let mut data = vec![ABORT_TASK | ABORT_TASK_SET | CLEAR_TASK_SET | UNIT_RESET | TARGET_RESET, 0, 0, 0];
+    const QUERY_TASK: u8 = 0x04;
+    const QUERY_ASYNCHRONOUS_EVENT: u8 = 0x04;
+    const QUERY_TASK_SET: u8 = 0x02;
+    const NEXUS_RESET: u8 = 0x01;
+    let of_rfc_7144 = match protocol_level {
+        0 | 1 => [0, 0],
+        _ => [QUERY_TASK, QUERY_ASYNCHRONOUS_EVENT | QUERY_TASK_SET | NEXUS_RESET],
+    };
+    let always = ABORT_TASK | ABORT_TASK_SET | CLEAR_TASK_SET | UNIT_RESET | TARGET_RESET;
+    let mut data = vec![always | of_rfc_7144[0], of_rfc_7144[1], 0, 0];
     if extended {
         put(&mut data, 3, &[12]);
         data.resize(16, 0);

@@ -20,6 +20,7 @@ use crate::cdb::Cdb;
 use crate::command::Command;
 use crate::config::{ConfigError, UnitConfig};
 use crate::copy::CopyRecord;
+use crate::inquiry::PROTOCOL_LEVEL_DEFAULT;
 use crate::log::Usage;
 use crate::mode::ModePages;
 use crate::nexus::{Access, InitiatorPort, NexusId, Nexuses};
@@ -103,11 +104,16 @@ impl LogicalUnit {
         Some(id)
     }
 
-    /// The iSCSIProtocolLevel that the session of a nexus agreed on, for the version descriptor of INQUIRY.
+    /// The iSCSIProtocolLevel that the session of a nexus agreed on: for the version descriptor of INQUIRY, and for the task
+    /// management functions that are there.
     pub fn set_protocol_level(&mut self, nexus: NexusId, level: u8) {
         if let Some(nexus) = self.nexuses.get_mut(nexus) {
             nexus.protocol_level = level;
         }
+    }
+
+    pub(crate) fn protocol_level(&self, nexus: NexusId) -> u8 {
+        self.nexuses.get(nexus).map_or(PROTOCOL_LEVEL_DEFAULT, |nexus| nexus.protocol_level)
     }
 
     /// I_T nexus loss (SAM-5): RESERVE is released, persistent reservations stay.
@@ -270,7 +276,8 @@ impl LogicalUnit {
                 crate::opcodes::report(timeouts, options, opcode, action, allocation)
             }
             Command::ReportSupportedTaskManagement { extended, allocation } => {
-                Ok(crate::opcodes::report_task_management(extended, allocation))
+                let level = self.protocol_level(nexus);
+                Ok(crate::opcodes::report_task_management(level, extended, allocation))
             }
             Command::Sanitize { action, immediate, length } => {
                 self.sanitize(action, immediate, length, data_out)

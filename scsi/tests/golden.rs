@@ -23,6 +23,19 @@ fn the_version_descriptor_of_iscsi_follows_the_session() {
     }
 }
 
+/// SPC-4, REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS; RFC 7144 §4.1 has the rest of them from level 2 on.
+#[test]
+fn the_task_management_functions_of_a_session_are_told() {
+    let mut rig = Rig::new();
+    let report = |extended: u8| [0xA3, 0x0D, extended, 0, 0, 0, 0, 0, 0, 255, 0, 0];
+    assert_eq!(rig.good(rig.a, &report(0), &[])[..], [0xDA, 0, 0, 0]);
+    let nexus = rig.a;
+    rig.unit.set_protocol_level(nexus, 2);
+    assert_eq!(rig.good(rig.a, &report(0), &[])[..], [0xDE, 0x07, 0, 0]);
+    assert_eq!(rig.good(rig.a, &report(0x80), &[])[..5], [0xDE, 0x07, 0, 12, 0]);
+    assert_eq!(rig.good(rig.b, &report(0), &[])[..], [0xDA, 0, 0, 0], "another session");
+}
+
 #[test]
 fn standard_inquiry() {
     let mut rig = Rig::new();
