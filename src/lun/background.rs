@@ -8,6 +8,10 @@ use parking_lot::{Condvar, Mutex};
 use scsi::{Action, Failure, NexusId, Outcome, Sanitize, Task};
 
 use super::{BufferPool, Lun, perform};
+use crate::seldom::Seldom;
+
+/// A small volume can be erased many times a second.
+static ENDS: Seldom = Seldom::new(20, Duration::from_secs(1));
 
 /// An overwrite lasts at least as long, so that a host that looks after it has begun finds it in progress: hosts take
 /// overwriting for something slow, and so does libiscsi's Sanitize.Reset.
@@ -95,7 +99,9 @@ impl Lun {
             std::thread::sleep(OVERWRITE_TIME_MIN.saturating_sub(begin.elapsed()));
         }
         let success = !matches!(outcome, Outcome::Failed(_));
-        tracing::info!(success, "SANITIZE ended");
+        if let Some(unsaid) = ENDS.say() {
+            tracing::info!(success, unsaid, "SANITIZE ended");
+        }
         self.unit.lock().settle(task, success);
         self.background.end(number, outcome);
     }

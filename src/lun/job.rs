@@ -1,12 +1,17 @@
 //! A command that waits: begun, and carried to where waiting is allowed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use scsi::{Action, Failure, NexusId, Outcome, Response, Task};
 
 use super::gate::Ticket;
 use super::{BufferPool, Lun, perform};
+use crate::seldom::Seldom;
+
+/// Clusters register again and again, also where that cannot be stored.
+static UNSTORED: Seldom = Seldom::new(20, Duration::from_secs(1));
 
 /// The rest of a command. Dropping it gives the command up before anything of it was done.
 #[derive(Debug)]
@@ -69,7 +74,9 @@ impl Job {
         match saved {
             Ok(()) => Outcome::Done,
             Err(error) => {
-                tracing::error!(%error, "persistent reservations are in force but not stored");
+                if let Some(unsaid) = UNSTORED.say() {
+                    tracing::error!(%error, unsaid, "persistent reservations are in force but not stored");
+                }
                 Outcome::Failed(Failure::Internal)
             }
         }

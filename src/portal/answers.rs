@@ -131,7 +131,9 @@ impl Driver {
         let Redirect { to, permanent } = redirect;
         let (peer, initiator) = (self.peer, &request.initiator_name);
         let target = request.target_name.as_ref().map_or("", IscsiName::as_str);
-        tracing::info!(%peer, %initiator, target, %to, permanent, "login redirected");
+        if let Some(unsaid) = SESSIONS.say() {
+            tracing::info!(%peer, %initiator, target, %to, permanent, unsaid, "login redirected");
+        }
         self.connection.redirect_login(&discovery::target_address(to), permanent);
     }
 
