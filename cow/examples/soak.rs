@@ -93,11 +93,12 @@ fn main() {
 fn report(seeds: u64, tally: &Tally, start: Instant) {
     let seconds = start.elapsed().as_secs_f64();
     println!(
-        "{seconds:.0} s: {seeds} seeds ({:.1} a second), {} crash states ({:.0} a second), {} operations, {} crashes in the run, {} refused calls, {} volumes known to be damaged after a failed sync",
+        "{seconds:.0} s: {seeds} seeds ({:.1} a second), {} crash states ({:.0} a second), {} operations, {} of them after dead blocks were given back for them, {} crashes in the run, {} refused calls, {} volumes known to be damaged after a failed sync",
         seeds as f64 / seconds,
         tally.crash_states,
         tally.crash_states as f64 / seconds,
         tally.operations,
+        tally.waits,
         tally.crashes,
         tally.faults,
         tally.damaged,

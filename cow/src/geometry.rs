@@ -23,6 +23,8 @@ pub struct Geometry {
     pub small_sync_blocks: u32,
     /// Most segments of one layer at a time, at most [`limits::SEGMENT_SLOTS_MAX`].
     pub segments_max: usize,
+    /// Dead blocks of a layer, if it has no more live ones, from which on its writers wait.
+    pub dead_blocks_allowed: u64,
 }
 
 impl Default for Geometry {
@@ -36,6 +38,7 @@ impl Default for Geometry {
             data_ahead_blocks: limits::DATA_AHEAD_BLOCKS,
             small_sync_blocks: limits::SMALL_SYNC_BLOCKS,
             segments_max: limits::SEGMENT_SLOTS_MAX,
+            dead_blocks_allowed: limits::DEAD_BYTES_ALLOWED / limits::BLOCK_BYTES,
         }
     }
 }

@@ -47,6 +47,8 @@ pub const RECLAIM_BYTES_MIN: u64 = 4 << 20;
 pub const RECLAIM_SHARE: u64 = 4;
 /// Dead bytes that are given back however many are live.
 pub const RECLAIM_BYTES_ALWAYS: u64 = 1 << 30;
+/// Dead bytes of a layer, if it has no more live ones, from which on its writers wait until they are given back.
+pub const DEAD_BYTES_ALLOWED: u64 = 512 << 20;
 /// Slots of segments that a layer keeps for records of trims, and the half of them for copies of live blocks.
 pub const SLOTS_KEPT: usize = 4;
 /// Dead segments that are unlinked however little was in them.

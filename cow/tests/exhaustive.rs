@@ -24,6 +24,9 @@ const ALPHABET: [char; 7] = ['w', 'p', 't', 'f', 'c', 'r', 's'];
 const COMPACTING: [char; 7] = ['w', 't', 'f', 'c', 'r', 's', 'k'];
 const SPARSE: [char; 3] = ['p', 'r', 'w'];
 
+/// The same with overwrites of one block, until one has to wait for what is dead.
+const PACED: [char; 7] = ['o', 'p', 't', 'f', 'c', 's', 'k'];
+
 fn plan() -> Plan {
     let subset_bits = if full() { 8 } else { 4 };
     Plan {
@@ -106,6 +109,12 @@ fn a_compaction_may_be_cut_off_anywhere() {
     if full() {
         assert!(copied(3, 1..2) > 0);
     }
+}
+
+#[test]
+fn a_write_that_waits_for_dead_blocks_may_be_cut_off_anywhere() {
+    assert!(all(&[], PACED, 1, 1..7).waits > 0);
+    assert!(all(&[], PACED, 2, 1..if full() { 5 } else { 2 }).waits > 0);
 }
 
 /// What a failure of the others asks for.

@@ -41,6 +41,7 @@ fn seeds(name: &str, plan: Plan, first: u64, count: u64) {
     let sum = tallies.into_iter().fold(Tally::default(), Tally::and);
     let seconds = start.elapsed().as_secs_f64();
     println!("{name}: {count} seeds in {seconds:.1} s ({:.0} a second), {sum:?}", count as f64 / seconds);
+    assert!(sum.waits > 0 || count < 30, "no change ever had to wait for dead blocks");
 }
 
 #[test]

@@ -76,6 +76,10 @@ MUTANTS = [
     ("a quiet log does not say that it is durable", "layer/sync.rs", "if !is_quiet || durable < changed", "if true || !is_quiet || durable < changed", "faults"),
     ("guaranteed room is not withheld", "room.rs", "let for_all = space.free_bytes.saturating_sub(reserve + withheld) / BLOCK_BYTES;",
      "let for_all = space.free_bytes.saturating_sub(reserve) / BLOCK_BYTES;", "space"),
+    ("a writer outruns what gives dead blocks back", "layer/pace.rs", "if !self.is_outrun() {\n            return Ok(());\n        }\n        if wait", "if true {\n            return Ok(());\n        }\n        if wait", "pace"),
+    ("who must not wait gives dead blocks back", "layer/pace.rs", "if wait == Wait::No {", "if wait == Wait::No && false {", "pace"),
+    ("what was written long ago is waited for", "store/maintain.rs", "stack.top.set_pace();", "", "pace"),
+    ("the unlinking is waited for", "layer/checkpoint.rs", "self.forget_fresh(fresh);", "let _ = fresh;", "pace"),
     ("a compaction copies what is rotten", "layer/compact.rs", "crc32c::crc32c(data) == block.crc)", "crc32c::crc32c(data) == block.crc || true)", "space"),
 ]
 

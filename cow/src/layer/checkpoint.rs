@@ -9,6 +9,8 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use parking_lot::MutexGuard;
+
 use super::{
     Layer, Segment,
     segment::{checkpoint_path, numbered, segment_path},
@@ -59,13 +61,18 @@ impl Layer {
 
     /// Gives dead space back to the file system: unlinks dead segments, punches dead blocks out of the others.
     pub(crate) fn reclaim(&self) -> Result<u64> {
-        let _one = self.one_checkpoint.lock();
+        self.reclaim_alone(&self.one_checkpoint.lock())
+    }
+
+    /// The same for a caller who makes this layer's checkpoints alone.
+    pub(super) fn reclaim_alone(&self, _: &MutexGuard<'_, ()>) -> Result<u64> {
         let mut guard = self.any_guard()?;
         if !guard.writer().has_dir {
             return Ok(0);
         }
         guard.seal();
         let garbage = self.find_garbage();
+        let fresh = self.fresh_blocks.load(Ordering::Relaxed);
         for segment in &garbage.whole {
             self.map.write().segments[segment.slot as usize] = None;
         }
@@ -74,6 +81,8 @@ impl Layer {
         self.sync_all()?;
         self.publish(&head, &bytes)?;
         let (blocks, moved) = (garbage.blocks, garbage.moved);
+        // Nobody waits for the unlinking, which may be of far more than what was overwritten.
+        self.forget_fresh(fresh);
         self.give_back(garbage)?;
         self.garbage_blocks.fetch_sub(blocks.min(self.garbage_blocks()), Ordering::Relaxed);
         self.moved_blocks.fetch_sub(moved.min(self.moved_blocks.load(Ordering::Relaxed)), Ordering::Relaxed);

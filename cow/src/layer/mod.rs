@@ -15,6 +15,7 @@
 
 mod checkpoint;
 mod compact;
+mod pace;
 mod recover;
 mod segment;
 mod sync;
@@ -73,6 +74,8 @@ pub(crate) struct Layer {
     garbage_blocks: AtomicU64,
     /// The same of blocks that are live elsewhere: a compaction copied them.
     moved_blocks: AtomicU64,
+    /// Blocks written since dead ones were last given back; see [`pace`].
+    fresh_blocks: AtomicU64,
     /// The last record that the newest checkpoint covers.
     saved_seq: AtomicU64,
     /// Bytes that the newest checkpoint takes on disk.

@@ -125,6 +125,7 @@ pub(crate) fn open(context: &Arc<Context>, id: LayerId) -> Result<(Arc<Layer>, R
         dir: dir.clone(),
         garbage_blocks: AtomicU64::new(garbage_blocks(&scanned)),
         moved_blocks: AtomicU64::new(0),
+        fresh_blocks: AtomicU64::new(0),
         saved_seq: AtomicU64::new(head.seq),
         checkpoint_bytes: AtomicU64::new(checkpoint_bytes),
         map: RwLock::new(map),

@@ -119,6 +119,7 @@ impl WriteGuard<'_> {
         self.layer.context.take_room_of(volume, crcs.len() as u64)?;
         let died = self.put(lba, data, crcs, SLOTS_KEPT)?;
         self.layer.garbage_blocks.fetch_add(died, Ordering::Relaxed);
+        self.layer.count_fresh(crcs.len() as u64);
         Ok(())
     }
 

@@ -92,7 +92,10 @@ impl Round {
         }
         if is_worth_reclaiming(&stack.top) {
             self.done.reclaimed_bytes += volume.reclaim()?;
-        } else if volume.unsaved_records() > REPLAY_RECORDS_MAX {
+            return Ok(());
+        }
+        stack.top.set_pace();
+        if volume.unsaved_records() > REPLAY_RECORDS_MAX {
             volume.checkpoint()?;
             self.done.checkpoints += 1;
         }

@@ -17,11 +17,12 @@ impl Volume {
     /// the process; once a later [`Volume::flush`] returns, they survive a power cut.
     ///
     /// With [`Wait::No`] it fails with [`Kind::WouldBlock`], with nothing changed, where a block of which only a
-    /// part is written would have to be read from a disk first.
+    /// part is written would have to be read from a disk first, or where the volume is overwritten faster than dead
+    /// blocks are given back. So does every call that changes the volume.
     pub fn write(&self, offset: u64, data: &[&[u8]], wait: Wait) -> Result<()> {
         let bytes = data.iter().map(|slice| slice.len() as u64).sum();
         self.check_range(offset, bytes)?;
-        self.changing(|stack, guard| {
+        self.changing(wait, |stack, guard| {
             self.check_quota(stack, bytes)?;
             if offset.is_multiple_of(BLOCK_BYTES) && bytes.is_multiple_of(BLOCK_BYTES) {
                 return write_blocks(guard, lba(offset)?, data);
@@ -54,7 +55,7 @@ impl Volume {
         if expected.len() != new.len() {
             return Err(Error::new(Kind::Invalid, "what to compare and what to write differ in length"));
         }
-        self.changing(|stack, guard| {
+        self.changing(wait, |stack, guard| {
             self.check_quota(stack, new.len() as u64)?;
             let mut whole = stack.read_around(offset, new.len() as u64, wait)?;
             let skip = usize::try_from(offset % BLOCK_BYTES).unwrap_or(0);
@@ -77,7 +78,7 @@ impl Volume {
         change: &mut dyn FnMut(&mut [u8]),
     ) -> Result<()> {
         self.check_range(offset, bytes)?;
-        self.changing(|stack, guard| {
+        self.changing(wait, |stack, guard| {
             self.check_quota(stack, bytes)?;
             let mut whole = stack.read_around(offset, bytes, wait)?;
             let skip = usize::try_from(offset % BLOCK_BYTES).unwrap_or(0);
@@ -97,7 +98,7 @@ impl Volume {
         // The last block of a volume may lie partly past its end: it is trimmed whole.
         let end_whole = if end == self.size_bytes() { end.next_multiple_of(BLOCK_BYTES) } else { end };
         let (first, last) = (offset.next_multiple_of(BLOCK_BYTES), end_whole - end_whole % BLOCK_BYTES);
-        self.changing(|stack, guard| {
+        self.changing(wait, |stack, guard| {
             if first >= last {
                 return stack.zero_part(guard, offset, bytes, wait);
             }

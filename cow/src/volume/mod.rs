@@ -235,13 +235,18 @@ impl Volume {
         self.stack.read().clone()
     }
 
-    /// Calls `change` with the right to change the top layer, in the stack it belongs to.
-    fn changing<T>(&self, change: impl FnOnce(&Stack, &mut WriteGuard<'_>) -> Result<T>) -> Result<T> {
+    /// Calls `change` with the right to change the top layer, in the stack it belongs to, once that layer has kept pace.
+    fn changing<T>(
+        &self,
+        wait: Wait,
+        change: impl FnOnce(&Stack, &mut WriteGuard<'_>) -> Result<T>,
+    ) -> Result<T> {
         loop {
             let stack = self.stack();
             if let Some(layer) = stack.poisoned() {
                 return Err(layer.poison_error());
             }
+            stack.top.keep_pace(wait)?;
             if let Some(mut guard) = stack.top.write_guard()? {
                 return change(&stack, &mut guard);
             }

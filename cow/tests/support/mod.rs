@@ -28,6 +28,8 @@ pub fn small_geometry(rng: &mut Rng) -> Geometry {
         summary_reserve_bytes: [0, 64, 256][rng.index(3)],
         data_ahead_blocks: rng.below(6) as u32,
         small_sync_blocks: rng.below(5) as u32,
+        // So few that a handful of overwrites has to wait. What else a seed makes stays as it was.
+        dead_blocks_allowed: [0, 1, 4, 12][segment_blocks as usize % 4],
         ..Geometry::default()
     }
 }

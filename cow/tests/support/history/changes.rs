@@ -53,7 +53,9 @@ impl History {
         let wait = if self.rng.one_in(2) { Wait::No } else { Wait::Yes };
         let mut result = work(&open, offset, &bytes, wait);
         if wait == Wait::No && result.as_ref().is_err_and(|error| error.kind() == Kind::WouldBlock) {
+            let dead = open.garbage_bytes();
             result = work(&open, offset, &bytes, Wait::Yes);
+            self.tally.waits += u64::from(open.garbage_bytes() < dead);
         }
         result.map_err(|error| self.refused(error))?;
         self.check_forks()?;
@@ -75,6 +77,27 @@ impl History {
             let (a, b) = bytes.split_at(cut);
             if atomic { open.write_atomic(offset, &[a, b], wait) } else { open.write(offset, &[a, b], wait) }
         })
+    }
+
+    /// One range many times over.
+    pub(super) fn overwrite(&mut self, volume: usize) -> Outcome {
+        let (first, count) = self.range(volume, self.atomic_most());
+        self.overwrite_until_it_waits(volume, first, count)
+    }
+
+    /// At most until so much is dead that a write had to wait.
+    pub(super) fn overwrite_until_it_waits(&mut self, volume: usize, first: usize, count: usize) -> Outcome {
+        let (waits, most) = (self.tally.waits, 4 + self.geometry.dead_blocks_allowed * 2);
+        for _ in 0..most {
+            let tags = self.model.new_tags(count);
+            self.change(volume, first, tags, true, |open, offset, bytes, wait| {
+                open.write_atomic(offset, &[bytes], wait)
+            })?;
+            if self.tally.waits > waits {
+                break;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn trim(&mut self, volume: usize) -> Outcome {

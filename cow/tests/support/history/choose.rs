@@ -109,6 +109,7 @@ impl History {
             77..=78 => self.compact(volume),
             79 => self.set_reserve(volume),
             80 => self.rename(volume),
+            81..=82 => self.overwrite(volume),
             _ => self.write(volume, false),
         }
     }
@@ -129,6 +130,7 @@ impl History {
             't' => self.change(0, 0, vec![0; BLOCK], false, |open, offset, bytes, wait| {
                 open.trim(offset, bytes.len() as u64, wait)
             }),
+            'o' => self.overwrite_until_it_waits(0, 0, BLOCK),
             'f' => self.flush(0),
             'c' => self.checkpoint(0),
             'r' => self.reclaim(0),

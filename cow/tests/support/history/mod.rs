@@ -68,6 +68,8 @@ pub struct Tally {
     pub damaged: u64,
     /// Bytes that compactions copied.
     pub copied_bytes: u64,
+    /// Changes that had to wait until dead blocks were given back.
+    pub waits: u64,
 }
 
 impl Tally {
@@ -80,6 +82,7 @@ impl Tally {
             faults: self.faults + other.faults,
             damaged: self.damaged + other.damaged,
             copied_bytes: self.copied_bytes + other.copied_bytes,
+            waits: self.waits + other.waits,
         }
     }
 }
