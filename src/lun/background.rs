@@ -77,9 +77,8 @@ impl Background {
             {
                 return Some(outcome.clone());
             }
-            if state.waiting.is_none() {
-                return None;
-            }
+            // Gone when it was sent away.
+            state.waiting?;
             self.changed.wait(&mut state);
         }
     }
