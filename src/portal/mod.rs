@@ -4,6 +4,7 @@
 //!   listener ─ accept ─► gatekeeper (limits) ─► one task a connection
 //!                                                 │ driver: bytes ⇄ iscsi::Connection
 //!                                                 │ answers: events → directory, session, logical unit
+//!                                                 │ task_management: what reaches other sessions
 //!                                                 ├ mailbox: what others want of this connection
 //!                                                 └ lookout: a command that does not come back
 //! ```
@@ -22,6 +23,7 @@ mod mailbox;
 mod read_only;
 mod session;
 mod socket;
+mod task_management;
 #[cfg(test)]
 mod tests;
 mod volumes;
