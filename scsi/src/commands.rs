@@ -4,7 +4,7 @@
 //! set), who may use it under reservations of others, what it does to the medium, the recommended timeout in seconds, the
 //! standard, and how it is parsed.
 
-use crate::command::decode;
+use crate::decode;
 use crate::table::Allowed::{Always, AnyPersistent, HolderOnly, Reads};
 use crate::table::Medium::{Reading, Untouched, Writing};
 use crate::table::{CommandInfo, command};

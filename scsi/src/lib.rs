@@ -11,6 +11,7 @@ mod command;
 mod commands;
 mod config;
 mod copy;
+mod decode;
 mod defects;
 mod emit;
 #[cfg(any(test, feature = "fuzz"))]
