@@ -11,7 +11,6 @@ import contextlib
 import os
 import pathlib
 import re
-import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -23,7 +22,7 @@ from bundle import GREETING, HELPER, files_of  # noqa: E402
 from cases import ADDRESS, Cases, enter_namespace, expect  # noqa: E402
 from command import Disk  # noqa: E402
 from estate import Estate  # noqa: E402
-from plans import Plans, failed, log_of, message_of, nothing_left, own_orphans  # noqa: E402
+from plans import Plans, failed, guestfish, log_of, message_of, nothing_left, own_orphans  # noqa: E402
 from python_env import SDK, run_in  # noqa: E402
 from sdk import Sdk, refused  # noqa: E402
 
@@ -343,14 +342,6 @@ class Deployments:
         expect(not self.target.panics(), self.target.panics())
         oops = re.findall(r"ERROR.*", self.target.log.read_text(errors="replace"))
         expect(not oops, oops)
-
-
-def guestfish(script):
-    """guestfish on files of this test; only the daemon's own is in a sandbox."""
-    environment = dict(os.environ, LIBGUESTFS_BACKEND="direct", LIBGUESTFS_BACKEND_SETTINGS="force_tcg", LIBGUESTFS_PATH=plans_appliance())
-    done = subprocess.run(["guestfish"], input=script, capture_output=True, text=True, timeout=180, env=environment)
-    expect(done.returncode == 0, f"guestfish: {done.stderr}")
-    return done.stdout
 
 
 def main():

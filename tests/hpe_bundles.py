@@ -5,15 +5,17 @@
 
 Every bundle is uploaded and extracted, every build plan looked through (`findings`), and counted which engine will run it.
 Then: the Developer bundle's deployment test, its plan that fails, its capture; Foundation's empty volume and image as it is;
-Support's tests; the RHEL 7 and SLES 12 plans and those of the community for UEFI on disks of the layout that they expect
-(GPT, a FAT EFI system partition with the directories that a golden image would have). What a bundle is not there for is
-skipped, aloud.
+Support's tests; the RHEL 7 and SLES 12 plans and those of the community for UEFI, the ESXi plans for single frame, for
+several management NICs and for capture, on disks of the layout that they expect (GPT, a FAT EFI system partition with the
+directories that a golden image would have; two boot banks with the host's state), and the RHEL 7.5 plans on a root of XFS in a
+volume group. What a bundle is not there for is skipped, aloud.
 """
 
 import collections
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -23,7 +25,8 @@ import bundle  # noqa: E402
 from appliance import Appliance, plans_appliance  # noqa: E402
 from cases import ADDRESS, Cases, enter_namespace, expect  # noqa: E402
 from estate import Estate  # noqa: E402
-from plans import failed, log_of, message_of, own_orphans  # noqa: E402
+from hpe_disks import bank, esxi_disk, members, rhel_disk  # noqa: E402
+from plans import failed, guestfish, log_of, message_of, own_orphans  # noqa: E402
 
 BOUNDARY = "----osvol-bundle"
 PASSWORD = "Tr0ub4d0r"
@@ -43,6 +46,20 @@ EXPECTED = {
     "RHEL7-EFI": {f"{ISDEPLOY}/HPE-ImageStreamer.bash": "#! /bin/bash", f"{ISDEPLOY}/scripts/06configure_hostname.bash": "web01"},
     "SLES12-EFI": {f"{ISDEPLOY}/HPE-ImageStreamer.bash": "#! /bin/bash"},
 }
+# What each plan writes into the script that a host runs when it boots first; by a part of the plan's name, as they are asked for.
+ESXI_PLANS = {
+    "non-HA config-2020": ['esxcli system hostname set --host "web01"', "--ipv4=192.0.2.41 --netmask=255.255.255.0 --type=static", "start_ssh"],
+    "HA config-2020": ["esxcfg-vmknic -a -i 192.0.2.12 -n 255.255.255.0 iSCSI-PG2", "uplink add --uplink-name=$UPLINK2 --vswitch-name=vSwitch1"],
+    "ESXi 6.7 - deploy in single": ["esxcfg-vmknic -a -i 192.0.2.11", "auto-backup.sh"],
+    "ESXi 6.7 - deploy with": ["esxcfg-vmknic -a -i 192.0.2.11", "esxcfg-vmknic -a -i 192.0.2.12"],
+    "ESXi 7.0 - deploy with": ["esxcfg-vmknic -a -i 192.0.2.12", "vcenter"],
+}  # fmt: skip
+CONNECTIONS = [
+    {
+        "id": number, "name": f"deploy{number}", "mac": f"52:54:00:00:07:0{number}", "boot": {"priority": priority},
+        "ipv4": {"ipAddress": f"192.0.2.1{number}", "subnetMask": "255.255.255.0"},
+    } for number, priority in ((1, "Primary"), (2, "Secondary"))
+]  # fmt: skip
 
 
 class Bundles:
@@ -228,6 +245,78 @@ class Bundles:
             self.estate.delete(profile)
         return "; ".join(told)
 
+    def esxi(self):
+        builds = [one for one in self.api.members("/rest/build-plans") if "ESXi" in one["name"]]
+        if not builds:
+            return "SKIPPED: the ESXi bundles are not there"
+        image, told = self.estate.image("an ESXi", esxi_disk(self.dir / "esxi.raw")), []
+        for part, wanted in ESXI_PLANS.items():
+            build = next((one for one in builds if part in one["name"] and one["name"] not in told), None)
+            expect(build, f"no plan of {[one['name'] for one in builds]} is called '{part}'")
+            plan = self.estate.plan(f"for {build['name']}"[:200], image, build)
+            values = self.values(self.api.get(plan["uri"])["customAttributes"])
+            profile = self.estate.create("one", self.estate.bays[1], plan, values, connectionSettings={"connections": CONNECTIONS})
+            text = self.first_boot_script(profile)
+            expect(all(line in text for line in wanted) and "@" not in text, f"{build['name']}: {text}")
+            expect(self.engine(profile)[0] == "guestfish", "another engine")
+            told.append(build["name"])
+            self.estate.delete(profile)
+        return f"{len(told)} plans: {'; '.join(told)}"
+
+    def bank_files(self, profile, *names):
+        """Files of the boot bank that a profile's server boots from."""
+        disk = self.estate.read_out(profile, self.dir / "seen.raw")
+        return [bundle.mtools("mtype", "-i", bank(disk, 6), f"::{name}").stdout for name in names]
+
+    def first_boot_script(self, profile):
+        [state] = self.bank_files(profile, "state.tgz")
+        return members(members(state)["local.tgz"])["etc/rc.local.d/local.sh"].decode()
+
+    def esxi_captured(self):
+        build, image = self.found("build-plans", "HPE - ESXi - generalize full state"), self.found("golden-images", "an ESXi")
+        if not build or not image:
+            return "SKIPPED: the ESXi bundle is not there"
+        as_is = self.estate.build_plan("as is, for ESXi")
+        source = self.estate.create("one", self.estate.bays[1], self.estate.plan("ESXi as it is", image, as_is))
+        volume = self.estate.volume_of(source)
+        body = {"name": "an ESXi, captured", "imageCapture": "true", "osVolumeURI": volume["uri"], "buildPlanUri": build["uri"]}
+        captured = self.api.post("/rest/golden-images", body)
+        again = self.estate.create("captured", self.estate.bays[0], self.estate.plan("ESXi, captured", captured, as_is))
+        config, onetime, told = self.bank_files(again, "boot.cfg", "onetime.tgz", "ImageStreamerCapture")
+        expect(b"--- onetime.tgz" in config and b"no-auto-partition" not in config, config)
+        expect(b"/system/uuid" not in members(onetime)["etc/vmware/esx.conf"], "it kept its uuid")
+        expect(b"HPE Image Streamer Capture for ESXi" in told, told)
+        return "boots from onetime.tgz, without a uuid"
+
+    def rhel_on_lvm(self):
+        """Deployed; then captured, and that deployed as it is."""
+        deploy, capture = self.found("build-plans", "HPE-Deploy-RHEL75"), self.found("build-plans", "HPE-Capture-RHEL75")
+        if not deploy or not capture:
+            return "SKIPPED: the RHEL 7.5 bundle is not there"
+        image = self.estate.image("a RHEL", rhel_disk(self.dir / "rhel.raw"))
+        plan = self.estate.plan("RHEL 7.5", image, deploy)
+        values = self.values(self.api.get(plan["uri"])["customAttributes"], TotalMgmtNICs="2")
+        source = self.estate.create("one", self.estate.bays[1], plan, values)
+        text = self.on_root(source, "cat /etc/rc.d/rc.local", "cat /etc/hostname", "cat /temp/add_users", "cat /etc/selinux/config")
+        cards = re.findall(r"MgmtNIC-configure 52:54:00:00:00:0(\d) 0 192\.0\.2\.4\1 192\.0\.2\.1 example\.test", text)
+        expect(len(cards) == 2, f"{cards}: {text}")
+        for wanted in ("web01.example.test", 'users_string="words"', "SELINUX=enforcing"):
+            expect(wanted in text, f"no {wanted}: {text}")
+        expect(PASSWORD not in self.log(source), "a password is in the log")
+        volume = self.estate.volume_of(source)
+        body = {"name": "a RHEL, captured", "imageCapture": "true", "osVolumeURI": volume["uri"], "buildPlanUri": capture["uri"]}
+        captured = self.api.post("/rest/golden-images", body)
+        as_is = self.estate.plan("RHEL, captured", captured, self.estate.build_plan("as is, for RHEL"))
+        again = self.estate.create("captured", self.estate.bays[0], as_is)
+        text = self.on_root(again, "cat /etc/hostname", "ls /etc/sysconfig/network-scripts", "filesize /etc/machine-id")
+        expect("localhost.localdomain.com" in text and "ifcfg-lo\n0\n" in text and "ifcfg-ens3" not in text, text)
+        return "two NICs, a user, SELinux; captured without network, machine id and users"
+
+    def on_root(self, profile, *commands):
+        """What guestfish says of the root in a profile's volume."""
+        disk = self.estate.read_out(profile, self.dir / "seen.raw")
+        return guestfish("\n".join((f"add-drive-ro {disk}", "run", "mount-ro /dev/rhel/root /", *commands, "")))
+
     def community(self):
         told = []
         for name in ("LinuxMinimumDeployment-DeployBP-HPE-UEFI", "LinuxBasicDeploment-DeployBP-HPE-UEFI"):
@@ -266,6 +355,9 @@ def main():
             ("RHEL 7 for UEFI", bundles.efi_plans, "RHEL7-EFI"),
             ("SLES 12 for UEFI", bundles.efi_plans, "SLES12-EFI"),
             ("the community's Linux for UEFI", bundles.community),
+            ("ESXi 6 and 7", bundles.esxi),
+            ("ESXi, captured", bundles.esxi_captured),
+            ("RHEL 7.5 on a root in a volume group", bundles.rhel_on_lvm),
         ):
             cases.case(name, body, *arguments)
             for left in ("empty", "support", "one", "captured"):

@@ -10,9 +10,11 @@ import ctypes
 import os
 import pathlib
 import re
+import subprocess
 import time
 
 from api import TaskFailed
+from appliance import plans_appliance
 from bundle import attribute
 from cases import expect
 
@@ -118,3 +120,11 @@ def nothing_left(target, files=True):
     while (found := left_over(target, files)) and time.monotonic() < end:
         time.sleep(0.05)
     expect(not found, f"left over: {found}")
+
+
+def guestfish(script):
+    """guestfish on files of this test; only the daemon's own is in a sandbox."""
+    environment = dict(os.environ, LIBGUESTFS_BACKEND="direct", LIBGUESTFS_BACKEND_SETTINGS="force_tcg", LIBGUESTFS_PATH=plans_appliance())
+    done = subprocess.run(["guestfish"], input=script, capture_output=True, text=True, timeout=180, env=environment)
+    expect(done.returncode == 0, f"guestfish: {done.stderr}")
+    return done.stdout
