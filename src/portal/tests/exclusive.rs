@@ -3,7 +3,7 @@
 use iscsi::LoginStatus;
 
 use super::client::{Client, INITIATOR};
-use super::{Rig, TARGET, name, until};
+use super::{A_WHILE, Rig, TARGET, name, until};
 
 const OTHER: &str = "iqn.2026-01.test:other";
 const LET_IN: [u8; 2] = LoginStatus::Success.class_and_detail();
@@ -83,6 +83,7 @@ async fn a_lost_holder_keeps_the_volume_until_its_writes_have_ended() {
     holder.send_write(0, &[1; 512]).await;
     until(|| rig.store.stalled_calls() == 1).await;
     drop(holder);
+    tokio::time::sleep(A_WHILE).await;
     assert_eq!(log_in(&rig, OTHER, 1).await.1, HELD);
     rig.store.resume();
     until(|| rig.sessions() == 0).await;
