@@ -159,8 +159,7 @@ fn a_captured_image_is_one_moment_of_a_volume_that_is_written() {
                 let block = count.to_le_bytes().repeat(512);
                 open.write(63 * MIB, &[&block], Wait::Yes).unwrap();
                 open.write(0, &[&block], Wait::Yes).unwrap();
-                // As fast as it can it would fill the disk with what it overwrites, which each capture's sync then
-                // has to write down.
+                // Each capture's sync has to write down what was overwritten; as fast as it can that is some 500 MiB.
                 std::thread::sleep(WRITER_REST);
             }
             count
