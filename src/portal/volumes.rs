@@ -210,6 +210,16 @@ fn room_of(volume: Arc<Volume>, levels: Arc<SpaceLevels>) -> Arc<RoomOf> {
     })
 }
 
+/// Removes a file that nobody reads any more. One that stays is told: it does no harm but to whoever looks into the store.
+fn remove(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!("{} stays: {error}", path.display());
+        }
+        _ => {}
+    }
+}
+
 /// What earlier runs of the daemon set aside and nobody has taken away yet.
 fn damaged_reservations(directory: &Path) -> HashMap<VolumeId, PathBuf> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
@@ -377,9 +387,9 @@ impl Exports for VolumeExports {
                 Ok(()) => {
                     *self.logins.lock().entry(volume).or_default() += logins;
                     self.published.lock().remove(&volume);
-                    let _ = std::fs::remove_file(self.reservations_of(volume));
+                    remove(&self.reservations_of(volume));
                     if let Some(aside) = self.damaged.lock().remove(&volume) {
-                        let _ = std::fs::remove_file(aside);
+                        remove(&aside);
                     }
                     Withdrawal::Done
                 }
