@@ -81,6 +81,9 @@ pub const SESSIONS_MAX: usize = 16 * 1024;
 /// Connections of all portals together.
 pub const CONNECTIONS_MAX: usize = 8192;
 
+/// Connections from one address: it never has all.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 2;
+
 /// Connections in login, of all portals together.
 pub const HALF_OPEN_MAX: usize = 4096;
 

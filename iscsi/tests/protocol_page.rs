@@ -187,6 +187,12 @@ fn bounds() -> String {
             "connections_are_limited_in_all_and_the_newest_is_refused",
         ),
         (
+            "connections from one address",
+            limits::CONNECTIONS_PER_ADDRESS_MAX.to_string(),
+            "the newest is closed",
+            "one_address_never_has_all_connections",
+        ),
+        (
             "connections in login, in all",
             limits::HALF_OPEN_MAX.to_string(),
             "the address with the most makes room",

@@ -1,6 +1,6 @@
-//! How many connections there may be: in all, and in login, per address.
+//! How many connections there may be: in all, and in login; per address.
 //!
-//! A login that has not come to its end costs a descriptor and a little memory. When an address has as many as it may,
+//! One address never has all of them: what is left is for the others. A login that has not come to its end costs a descriptor and a little memory. When an address has as many as it may,
 //! the oldest of them that has not said a word makes room; if all have, the newest is refused. When there are as many in
 //! all as may be, the address that has most of them makes room for any other.
 
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::limits::{CONNECTIONS_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_ADDRESS_MAX};
+use super::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_ADDRESS_MAX};
 
 /// Counts connections.
 #[derive(Default)]
@@ -24,7 +24,15 @@ pub(super) struct Gatekeeper {
 struct Counts {
     connections: usize,
     half_open: usize,
-    by_address: HashMap<IpAddr, VecDeque<Arc<HalfOpen>>>,
+    /// Those that have a connection.
+    hosts: HashMap<IpAddr, Host>,
+}
+
+/// The connections of one address.
+#[derive(Default)]
+struct Host {
+    connections: usize,
+    half_open: VecDeque<Arc<HalfOpen>>,
 }
 
 /// A connection in login.
@@ -50,7 +58,11 @@ impl Gatekeeper {
         if counts.connections >= CONNECTIONS_MAX {
             return None;
         }
-        let own = counts.by_address.get(&address).map_or(0, VecDeque::len);
+        let (all, own) =
+            counts.hosts.get(&address).map_or((0, 0), |host| (host.connections, host.half_open.len()));
+        if all >= CONNECTIONS_PER_ADDRESS_MAX {
+            return None;
+        }
         if own >= HALF_OPEN_PER_ADDRESS_MAX {
             counts.make_room(address, Spoken::Stays)?;
         } else if counts.half_open >= HALF_OPEN_MAX {
@@ -61,7 +73,9 @@ impl Gatekeeper {
             counts.make_room(greediest, Spoken::Leaves)?;
         }
         let half_open = Arc::new(HalfOpen::default());
-        counts.by_address.entry(address).or_default().push_back(half_open.clone());
+        let host = counts.hosts.entry(address).or_default();
+        host.half_open.push_back(half_open.clone());
+        host.connections += 1;
         counts.connections += 1;
         counts.half_open += 1;
         Some(Place { gatekeeper: self.clone(), address, half_open: Some(half_open) })
@@ -78,19 +92,16 @@ enum Spoken {
 impl Counts {
     /// The address with the most connections in login, and how many they are.
     fn greediest(&self) -> Option<(IpAddr, usize)> {
-        let counts = self.by_address.iter().map(|(address, entries)| (*address, entries.len()));
+        let counts = self.hosts.iter().map(|(address, host)| (*address, host.half_open.len()));
         counts.max_by_key(|(_, count)| *count)
     }
 
     /// The oldest connection in login from an address goes, a silent one rather than another.
     fn make_room(&mut self, address: IpAddr, spoken: Spoken) -> Option<()> {
-        let entries = self.by_address.get_mut(&address)?;
+        let entries = &mut self.hosts.get_mut(&address)?.half_open;
         let silent = entries.iter().position(|entry| !entry.spoke.load(Ordering::Relaxed));
         let leaves = silent.or((spoken == Spoken::Leaves).then_some(0))?;
         let entry = entries.remove(leaves)?;
-        if entries.is_empty() {
-            self.by_address.remove(&address);
-        }
         entry.leave.notify_one();
         self.half_open -= 1;
         Some(())
@@ -114,13 +125,10 @@ impl Place {
     pub(super) fn leave_login(&mut self) {
         let Some(half_open) = self.half_open.take() else { return };
         let mut counts = self.gatekeeper.counts.lock();
-        let Some(entries) = counts.by_address.get_mut(&self.address) else { return };
+        let Some(Host { half_open: entries, .. }) = counts.hosts.get_mut(&self.address) else { return };
         let before = entries.len();
         entries.retain(|entry| !Arc::ptr_eq(entry, &half_open));
         let removed = before - entries.len();
-        if entries.is_empty() {
-            counts.by_address.remove(&self.address);
-        }
         counts.half_open -= removed;
     }
 }
@@ -128,7 +136,13 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.leave_login();
-        self.gatekeeper.counts.lock().connections -= 1;
+        let mut counts = self.gatekeeper.counts.lock();
+        counts.connections -= 1;
+        let Some(host) = counts.hosts.get_mut(&self.address) else { return };
+        host.connections -= 1;
+        if host.connections == 0 {
+            counts.hosts.remove(&self.address);
+        }
     }
 }
 
@@ -146,12 +160,12 @@ mod tests {
         places[0].note_speech();
         let newest = gatekeeper.admit(ADDRESS).unwrap();
         assert_eq!(gatekeeper.counts.lock().half_open, HALF_OPEN_PER_ADDRESS_MAX);
-        let remaining = gatekeeper.counts.lock().by_address[&ADDRESS].clone();
+        let remaining = gatekeeper.counts.lock().hosts[&ADDRESS].half_open.clone();
         assert!(remaining.iter().any(|entry| Arc::ptr_eq(entry, places[0].half_open().unwrap())));
         assert!(!remaining.iter().any(|entry| Arc::ptr_eq(entry, places[1].half_open().unwrap())));
         drop((places, newest));
         let counts = gatekeeper.counts.lock();
-        assert_eq!((counts.connections, counts.half_open, counts.by_address.len()), (0, 0, 0));
+        assert_eq!((counts.connections, counts.half_open, counts.hosts.len()), (0, 0, 0));
     }
 
     #[test]
@@ -182,7 +196,7 @@ mod tests {
         assert_eq!(gatekeeper.counts.lock().half_open, HALF_OPEN_MAX);
         let _one = gatekeeper.admit(ADDRESS).unwrap();
         assert_eq!(gatekeeper.counts.lock().half_open, HALF_OPEN_MAX, "one of the others has left");
-        assert_eq!(gatekeeper.counts.lock().by_address[&ADDRESS].len(), 1);
+        assert_eq!(gatekeeper.counts.lock().hosts[&ADDRESS].half_open.len(), 1);
     }
 
     #[test]
@@ -196,6 +210,22 @@ mod tests {
             })
             .collect();
         assert!(gatekeeper.admit(ADDRESS).is_none());
+        places.pop();
+        assert!(gatekeeper.admit(ADDRESS).is_some());
+    }
+
+    #[test]
+    fn one_address_never_has_all_connections() {
+        let gatekeeper = Arc::new(Gatekeeper::default());
+        let mut places: Vec<_> = (0..CONNECTIONS_PER_ADDRESS_MAX)
+            .map(|_| {
+                let mut place = gatekeeper.admit(ADDRESS).unwrap();
+                place.leave_login();
+                place
+            })
+            .collect();
+        assert!(gatekeeper.admit(ADDRESS).is_none());
+        assert!(gatekeeper.admit(address(1)).is_some(), "another address is not concerned");
         places.pop();
         assert!(gatekeeper.admit(ADDRESS).is_some());
     }
