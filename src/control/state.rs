@@ -29,7 +29,6 @@ pub struct Control {
     pub(super) catalog: Arc<Catalog>,
     pub(super) exports: Arc<dyn Exports>,
     pub(super) attached: Arc<Attached>,
-    /// Set once the daemon has them; nothing is served before.
     pub(super) importer: Arc<Importer>,
     pub(super) bundles: BundleRoom,
     pub(super) names: Arc<Names>,
