@@ -40,7 +40,7 @@ checker)
     [ "$what" = end ] && exit 0
     step "$what"
     must blockdev --flushbufs $disk
-    must mount -t ext4 $disk /mnt
+    mount -t ext4 $disk /mnt || { dmesg | tail -20; fail "the disk cannot be mounted"; }
     if [ "${what%% *}" = glance ]; then
       /rig/osvol store check /mnt/state > /run/check
       host glanced $?; good=$?
