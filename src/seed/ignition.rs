@@ -1,4 +1,4 @@
-//! Ignition's configuration, version 3.4.0: files, and keys of the user `core`.
+//! Ignition's configuration: files, and keys of the user `core`.
 
 use api::CloudInit;
 use serde_json::{Value, json};
@@ -7,8 +7,9 @@ use super::facts::Interface;
 use super::fill::{Fault, Language, fill};
 use super::{Facts, File};
 
-/// Version of the configuration that is made.
-const VERSION: &str = "3.4.0";
+/// Version of the configuration that is made: the first has all that is said. Ignition refuses what is newer than itself, and
+/// Debian 12's ends at 3.3.0.
+const VERSION: &str = "3.0.0";
 /// Names of the file: openSUSE looks for the second one.
 const FILES: [&str; 2] = ["config.ign", "ignition/config.ign"];
 
@@ -37,7 +38,7 @@ fn check(text: &str) -> Result<(), Fault> {
         Some(version) if version.starts_with("3.") => Ok(()),
         _ => Err(Fault::whole(
             "userData",
-            "an Ignition configuration says {\"ignition\": {\"version\": \"3.4.0\"}}",
+            "an Ignition configuration says {\"ignition\": {\"version\": \"3.0.0\"}}, or a later 3",
         )),
     }
 }
