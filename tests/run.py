@@ -97,6 +97,7 @@ def stages(which):
         Stage("deployed-boot", ["tests/deployed_boot.py"], after=prepared),
         Stage("cloud", ["tests/cloud.py"], 1800, prepared),
         Stage("sandbox", ["tests/sandbox.py"], 1500, prepared),
+        Stage("systemd", ["tests/systemd.py"], after=prepared),
         Stage("scsi-guest", ["tests/scsi_guest.py"], after=prepared),
         Stage("fencing", ["tests/fencing.py"], 900, prepared),
         Stage("sdk", ["tests/sdk.py"], after=prepared),

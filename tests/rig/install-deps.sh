@@ -18,7 +18,8 @@ build="gcc libc6-dev make ca-certificates curl git"
 run="qemu-utils qemu-system-x86 qemu-block-extra ipxe-qemu ovmf dnsmasq-base iproute2 util-linux python3
      mmdebstrap grub-common grub-pc-bin grub-efi-amd64-bin mtools dosfstools e2fsprogs fdisk"
 test="busybox-static kmod cpio open-iscsi sg3-utils sdparm lsscsi libiscsi-bin tgt
-      dmsetup multipath-tools udev gzip bzip2 xz-utils zstd zip shellcheck strace python3-venv openssh-client python3-yaml ignition"
+      dmsetup multipath-tools udev gzip bzip2 xz-utils zstd zip shellcheck strace python3-venv openssh-client python3-yaml ignition
+      systemd systemd-container"
 
 # For plan scripts; guestfish's appliance is made by guestfs-appliance.sh.
 plans="guestfish libguestfs0 libguestfs-xfs libguestfs-tools supermin qemu-system-x86 qemu-utils bubblewrap gawk
