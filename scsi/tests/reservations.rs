@@ -245,6 +245,19 @@ fn spec_i_pt_registers_others_too() {
     assert_eq!(may(&mut rig, a), (false, false));
 }
 
+/// SPC-4 §6.15.5: ALL_TG_PT speaks of the registration as it is, not as it once was.
+#[test]
+fn the_last_registration_says_whether_it_is_for_all_target_ports() {
+    let mut rig = Rig::new();
+    let a = rig.a;
+    for (key, flags) in [(0, 0x04), (KEY_A, 0), (KEY_A, 0x04)] {
+        let list = [&u64::to_be_bytes(key)[..], &KEY_A.to_be_bytes(), &[0, 0, 0, 0, flags, 0, 0, 0]].concat();
+        rig.good(a, &[0x5F, REGISTER, 0, 0, 0, 0, 0, 0, 24, 0], &list);
+        let all = read_in(&mut rig, a, 3)[20] & 0x02 != 0;
+        assert_eq!(all, flags != 0, "registered with key {key}");
+    }
+}
+
 #[test]
 fn persistent_reservations_outlive_the_nexus_and_the_reset() {
     let mut rig = registered(false);

@@ -174,7 +174,10 @@ impl Registry {
                 .iter_mut()
                 .find(|r| r.holder.target_port == holder.target_port && r.holder.port.covers(&holder.port));
             match existing {
-                Some(registration) => registration.key = key,
+                Some(registration) => {
+                    registration.key = key;
+                    registration.all_target_ports = all_target_ports;
+                }
                 None => {
                     let registration = Registration { holder: holder.clone(), key, all_target_ports };
                     self.registrations.push(registration);
