@@ -53,7 +53,7 @@ login "$PATHS"
 [ "$(sessions_of "$PATHS" | wc -l)" = 2 ] || fail "$(sessions_of "$PATHS" | wc -l) sessions"
 udevadm trigger --subsystem-match=block --action=add; must udevadm settle
 wwid=$(/usr/lib/udev/scsi_id -g -u "/dev/$(device_of "${FOUR%:*}")") || fail "no WWID"
-printf 'multipaths {\n multipath {\n wwid %s\n alias paths\n }\n}\n' "$wwid" >> /etc/multipath.conf
+printf 'multipaths {\n multipath {\n wwid %s\n alias paths\n  reservation_key 0x17\n }\n}\n' "$wwid" >> /etc/multipath.conf
 multipathd -d -s > /tmp/multipathd.log 2>&1 &
 multipath_daemon=$!
 await 60 "multipathd has not both paths" is_working 2
@@ -101,6 +101,23 @@ before=$(lost); both_lost() { [ "$(lost)" -ge $((before + 2)) ]; }
 must host kill; await 60 "the sessions are not lost" both_lost; must host restart
 load_goes_on
 await 120 "the paths do not come back" is_working 2
+
+step mpathpersist: one reservation for both paths, kept when a path comes back
+persist() { mpathpersist "$@" $mapped; }
+keys() { persist --in --read-keys | grep -c '0x17$'; }
+must persist --out --register --param-sark=17
+[ "$(keys)" = 2 ] || fail "$(keys) paths have the key"
+must persist --out --reserve --param-rk=17 --prout-type=5
+persist --in --read-reservation | grep -q 'Write Exclusive, registrants only' || fail "$(persist --in --read-reservation)"
+load_goes_on
+must host cut b; await 120 "the path is not seen to fail" is_working 1
+must host mend b; await 120 "the path does not come back" is_working 2
+before=$(written_by "$b"); load_goes_on
+[ "$(written_by "$b")" -gt "$before" ] || fail "the mended path is not used"
+must persist --out --release --param-rk=17 --prout-type=5
+must persist --out --register --param-rk=17 --param-sark=0
+[ "$(keys)" = 0 ] || fail "a key is left"
+load_goes_on
 
 step everything that was written is there
 touch /tmp/stop; wait "$writer" || fail "the writer got an error"

@@ -29,7 +29,7 @@ binaries="bash kmod iscsid iscsiadm mke2fs mkfs.ext4 e2fsck tune2fs blkdiscard f
   findmnt mount umount flock sha256sum cmp dd timeout stat truncate sg_inq sg_persist sg_unmap sg_write_same
   sg_readcap sg_vpd sg_turs sg_luns sg_modes sg_opcodes sg_rtpg sg_sync sg_get_lba_status
   sg_compare_and_write sg_logs sg_requests sg_start sg_reset sg_verify sg_xcopy sg_copy_results sg_sanitize
-  sg_stpg sg_raw sg_write_x sg_prevent sdparm lsscsi ip ss dmsetup multipath multipathd udevadm"
+  sg_stpg sg_raw sg_write_x sg_prevent sdparm lsscsi ip ss dmsetup multipath multipathd mpathpersist udevadm"
 
 paths() { local name; for name in "$@"; do type -P "$name" || true; done; }
 # shellcheck disable=SC2046,SC2086  # lists of words
