@@ -118,13 +118,33 @@ def link(action):
     return act
 
 
+class Other:
+    """Another initiator, with a volume that is one initiator's at a time."""
+
+    def __init__(self, target, volume):
+        self.target, self.volume, self.session = target, volume, None
+        target.osvol("volume", "access", volume.name, "--exclusive")
+
+    def hold(self):
+        self.session = Session(self.volume, "iqn.2026-01.test:other")
+
+    def refusals(self):
+        log = self.target.log.read_text(errors="replace")
+        return str(sum("another initiator's for now" in line and self.volume.iqn in line for line in log.splitlines()))
+
+    def let_go(self):
+        self.session.close(logout=True)
+
+
 def guest(cases, volumes, guarding):
     """Everything in one guest, whose headings are the cases."""
     target = volumes.target
     names = {
         "plain": volumes.create("plain"), "oneway": volumes.create("oneway", mutual=False), "mutual": volumes.create("mutual", mutual=True),
         "moved": volumes.create("moved"), "paths": volumes.create("paths", size="512MiB"), "discovered": guarding.volume("discovered"),
+        "alone": volumes.create("alone"),
     }  # fmt: skip
+    other = Other(target, names["alone"])
     environment = {
         "LUN": names["plain"].lun, "FOUR": FOUR, "FOUR_B": FOUR_B, "SIX": SIX, "RELAY": RELAY, "GUARD": GUARD,
         "SIX_OWN": "2001:db8:52::100/64", "FOUR_B_OWN": "198.51.100.100/24", "NAME": NAME, "SECRET": SECRET, "NAME_IN": NAME_IN,
@@ -136,7 +156,7 @@ def guest(cases, volumes, guarding):
         hooks = {
             "sessions": lambda name: str(volumes.sessions(name)), "algorithm": lambda: algorithm(relay), "cut": link("down"), "mend": link("up"),
             "redirect": lambda to, way: volumes.redirect("moved", to, way), "straight": lambda: volumes.straight("moved"),
-            "kill": target.kill, "restart": target.restart,
+            "hold": other.hold, "refusals": other.refusals, "let_go": other.let_go, "kill": target.kill, "restart": target.restart,
         }  # fmt: skip
         files = [HERE / "guest/multipath.sh"]
         status = run_guest(HERE / "guest/sessions.sh", environment, headings.on_line, hooks, 800, files=files, devices=devices)

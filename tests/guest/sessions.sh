@@ -3,9 +3,10 @@
 # Environment: LUN; FOUR FOUR_B, IPv4 portals, and SIX, an IPv6 one, of one daemon; RELAY, a relay before FOUR;
 #   GUARD, a portal of a daemon that wants proof of who asks it for targets;
 #   PLAIN ONEWAY MUTUAL MOVED, names of volumes; of the guarded ones NAME SECRET NAME_IN SECRET_IN
-#   DISCOVERED, the name of the guarding daemon's volume
+#   DISCOVERED, the name of the guarding daemon's volume; ALONE, that of one for one initiator at a time
 # Host hooks: sessions VOLUME, how many it has; algorithm, which CHAP_A the relay saw last; redirect TO [permanent];
-#   straight, ends that; admitted, what the log says since the last time it was asked
+#   straight, ends that; hold, another initiator logs in to ALONE; refusals, how often somebody was refused there since then;
+#   let_go, the other logs out; admitted, what the log says since the last time it was asked
 # iscsiadm's status for a login that was refused for want of proof or permission, and for one that it gave up by itself.
 refused_by_target=24 given_up=19
 
@@ -142,6 +143,21 @@ for way in temporary permanent; do
   [ "$(cat "$connection/address")" = "${FOUR%:*}" ] || fail "redirection has ended, and it is connected to $(cat "$connection/address")"
   logout "$MOVED"; forget
 done
+
+step "a volume that another initiator has for itself: open-iscsi asks again until it is free"
+new "$ALONE" "$FOUR"
+must host hold
+iscsiadm -m node -T "$ALONE" --login > /tmp/login 2>&1 & waiting=$!
+for _ in $(seq 100); do
+  [ "$(host refusals)" -ge 2 ] && break
+  kill -0 $waiting 2>/dev/null || { cat /tmp/login; fail "it gave up after $(host refusals) refusals"; }
+  sleep 0.5
+done
+[ "$(host refusals)" -ge 2 ] || fail "it was refused $(host refusals) times"
+must host let_go
+wait $waiting || { cat /tmp/login; fail "free, and it does not log in"; }
+device=$(lun_dev "$ALONE" "$LUN") || exit 1
+verified 1; logout "$ALONE"; forget
 no_io_errors
 
 . /rig/multipath.sh
