@@ -2,16 +2,14 @@
 
 use std::collections::HashSet;
 
-use crate::heredoc;
+use crate::mask::mask;
+use crate::parse::{LINE_BYTES_MAX, is_blank, parse, reads_on, terminator};
 use crate::place::Place;
 use crate::placeholder::{self, Placeholder};
 use crate::values::{Value, Values};
 
 /// Most bytes of all scripts with values filled in: short names can stand for long values very often.
 pub const EXPANDED_BYTES_MAX: usize = 16 << 20;
-
-/// What a password is shown as.
-const MASK: &str = "********";
 
 /// A step of a build plan: its script.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,8 +75,7 @@ pub fn expand(steps: &[Step], values: &Values) -> Result<Expanded, Vec<Fault>> {
         return Err(faults);
     }
     let mut secrets: Vec<String> = values.secrets().map(str::to_owned).collect();
-    // A password that another one is a part of is masked first.
-    secrets.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    secrets.sort_unstable();
     secrets.dedup();
     Ok(Expanded { steps: expanded, secrets })
 }
@@ -100,7 +97,7 @@ impl Expanded {
     pub fn followed_by(&self, others: &Self) -> Self {
         let steps = self.steps.iter().chain(&others.steps).cloned().collect();
         let mut secrets: Vec<String> = self.secrets.iter().chain(&others.secrets).cloned().collect();
-        secrets.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        secrets.sort_unstable();
         secrets.dedup();
         Self { steps, secrets }
     }
@@ -108,8 +105,7 @@ impl Expanded {
     /// Whether there is nothing to be run.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let is_nothing = |line: &String| line.trim().is_empty() || line.trim_start().starts_with('#');
-        self.steps.iter().all(|step| step.lines.iter().all(is_nothing))
+        parse(self).is_empty()
     }
 
     /// All of it as people may see it: steps, lines, no passwords.
@@ -129,7 +125,7 @@ impl Expanded {
     /// A text without the passwords that may be in it.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), MASK))
+        mask(text, &self.secrets)
     }
 
     pub(crate) fn expanded_steps(&self) -> &[ExpandedStep] {
@@ -154,8 +150,9 @@ impl Filling<'_> {
         for (index, raw) in self.step.content.lines().enumerate() {
             let number = index + 1;
             let raw = raw.strip_suffix('\r').unwrap_or(raw);
-            let terminator = open.as_ref().map(|(word, _)| word.as_str());
-            let line = self.fill_line(raw, number, terminator, &mut unresolved);
+            let word = open.as_ref().map(|(word, _)| word.as_str());
+            let line = self.fill_line(raw, number, word, &mut unresolved);
+            self.check_length(&line, number, word);
             let Some(left) = self.room.checked_sub(line.len() + 1) else {
                 let message =
                     format!("with their values the scripts have more than {EXPANDED_BYTES_MAX} bytes");
@@ -167,7 +164,8 @@ impl Filling<'_> {
                 // The author's own line ends it; one that a value made was refused.
                 Some((word, _)) if line == word => None,
                 Some(open) => Some(open),
-                None => heredoc::terminator(&line).map(|word| (word.to_owned(), number)),
+                None if self.reads_on(raw, &line, number) => None,
+                None => terminator(&line).map(|word| (word, number)),
             };
             lines.push(line);
         }
@@ -192,7 +190,7 @@ impl Filling<'_> {
         if !self.step.has_attributes {
             return raw.to_owned();
         }
-        let is_comment = terminator.is_none() && raw.trim_start().starts_with('#');
+        let is_comment = terminator.is_none() && raw.trim_start_matches(is_blank).starts_with('#');
         let (mut line, mut from) = (String::with_capacity(raw.len()), 0);
         let mut last = None;
         for found in placeholder::of_line(raw) {
@@ -252,6 +250,41 @@ impl Filling<'_> {
             );
             self.fault(number, Some(name.to_owned()), message);
         }
+    }
+
+    /// guestfish takes what is left of a long line for another one: in a comment as well, that is a command.
+    fn check_length(&mut self, line: &str, number: usize, terminator: Option<&str>) {
+        if line.len() <= LINE_BYTES_MAX {
+            return;
+        }
+        let message = match terminator {
+            None => format!(
+                "the line has {} bytes: guestfish reads {LINE_BYTES_MAX} at once, and takes the rest for another command; \
+                 write the text by a heredoc, or to several files",
+                line.len()
+            ),
+            Some(word)
+                if line.as_bytes().chunks(LINE_BYTES_MAX + 1).any(|piece| piece == word.as_bytes()) =>
+            {
+                format!(
+                    "guestfish reads the line in pieces, one of which is {word:?} and ends the heredoc: break the line"
+                )
+            }
+            Some(_) => return,
+        };
+        self.fault(number, None, message);
+    }
+
+    /// Whether a value makes a command read the lines behind it, or says where they end: it must not.
+    fn reads_on(&mut self, raw: &str, line: &str, number: usize) -> bool {
+        let file = reads_on(line).filter(|file| line != raw && !raw.contains(file.as_str()));
+        if file.is_some() {
+            let name = placeholder::of_line(raw).next().map(|found| found.full_name());
+            let message = "a value makes the command read the lines behind it as its file, or says where they end: choose \
+                           another value, or write - or -<<END in the script";
+            self.fault(number, name, message.to_owned());
+        }
+        file.is_some()
     }
 
     fn fault(&mut self, line: usize, attribute: Option<String>, message: String) {
@@ -323,6 +356,38 @@ mod tests {
     #[test]
     fn a_heredoc_without_an_end_is_refused_where_it_begins() {
         assert_eq!(faults("echo\nupload -<<END /x\nend\n", &[]), [(2, None)]);
+    }
+
+    #[test]
+    fn a_heredoc_is_one_however_its_command_is_written() {
+        for begin in ["UPLOAD -<<END /x", "--upload -<<END /x", "upload \"-<<END\" /x"] {
+            let script = format!("{begin}\n@A@\n# @B@\nEND\n@B:echo@");
+            assert_eq!(faults(&script, &[("A", "END"), ("B", "x")]), [(2, Some("A".into()))], "{begin}");
+            assert_eq!(lines(&script, &[("A", "$(x)"), ("B", "x")])[1], "$(x)", "{begin}");
+            assert_eq!(faults(&format!("{begin}\nx"), &[]), [(1, None)], "{begin}");
+        }
+        // What is no heredoc for guestfish is commands.
+        assert_eq!(faults("upload -<<END\n@A@\nEND", &[("A", "!x")]), [(2, Some("A".into()))]);
+    }
+
+    #[test]
+    fn a_value_does_not_swallow_the_lines_behind_it() {
+        for (file, value) in [("@A@", "-"), ("@A@", "-<<END"), ("-<<@A@", "END")] {
+            let script = format!("upload {file} /x\nupload -<<END /y\nEND");
+            assert_eq!(faults(&script, &[("A", value)]), [(1, Some("A".into()))], "{file} {value}");
+        }
+        assert_eq!(lines("upload - /@A@", &[("A", "x")]), ["upload - /x"]);
+    }
+
+    #[test]
+    fn a_line_that_guestfish_would_cut_in_two_is_refused() {
+        let long = "x".repeat(LINE_BYTES_MAX + 1);
+        for line in [format!("echo {long}"), format!("# {long}"), format!("!echo {long}")] {
+            assert_eq!(faults(&line, &[]), [(1, None)]);
+        }
+        let heredoc = format!("upload -<<END /x\n{long}END\nEND");
+        assert_eq!(faults(&heredoc, &[]), [(2, None)]);
+        assert_eq!(lines(&heredoc.replace("xEND", "x-END"), &[]).len(), 3);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use crate::commands;
 use crate::expand::Expanded;
-use crate::heredoc;
 use crate::parse::{Argument, Call, Command, Kind, LINE_BYTES_MAX, parse};
 use crate::shell_echo;
 
@@ -69,7 +68,7 @@ pub(crate) enum Operation {
     },
 }
 
-/// What a command needs guestfish for.
+/// What a command needs guestfish for. It repeats nothing of the command: that may have passwords in it.
 type Reason = String;
 
 /// Whether a plan could be done by the built-in engine, as far as that can be said without a disk.
@@ -92,11 +91,6 @@ pub(crate) fn operations(script: &Expanded) -> Result<Vec<(Command, Operation)>,
     }
     let typed = |command: Command| {
         let unfit = |reason| Unfit { step: command.step, line: command.line, reason };
-        let written = script.lines_of(command.step).get(command.line - 1).map_or("", String::as_str);
-        let has_heredoc = matches!(&command.kind, Kind::Call(Call { heredoc: Some(_), .. }));
-        if heredoc::terminator(written).is_some() != has_heredoc {
-            return Err(unfit("it looks like a heredoc, and is none, or the other way round".to_owned()));
-        }
         let operation = operation(&command.kind).map_err(unfit)?;
         Ok((command, operation))
     };
@@ -153,7 +147,7 @@ fn of_call(call: &Call) -> Result<Operation, Reason> {
         },
         ("umount", [what]) => Ok(Operation::Unmount { what: text(what)? }),
         ("upload", [_, path]) => match &call.heredoc {
-            Some(heredoc) if heredoc.ended && !heredoc.has_long_line => {
+            Some(heredoc) if heredoc.ended => {
                 Ok(Operation::Upload { path: file(path)?, content: heredoc.body.clone().into_bytes() })
             }
             _ => Err("it uploads a file of the scratch directory".to_owned()),
@@ -207,7 +201,7 @@ fn path(argument: &Argument) -> Result<String, Reason> {
     let path = text(argument)?;
     let is_win = path.get(..4).is_some_and(|begin| begin.eq_ignore_ascii_case("win:"));
     if is_win || !path.starts_with('/') {
-        return Err(format!("{path:?} is not an absolute path"));
+        return Err("a path does not begin with /".to_owned());
     }
     if path.starts_with("/dev/") {
         return Err("a path below /dev may mean a device".to_owned());
@@ -249,7 +243,7 @@ fn number(text: &str) -> Result<u32, Reason> {
     };
     let is_number = digits.chars().all(|c| c.is_digit(radix));
     let number = is_number.then(|| u32::from_str_radix(digits, radix).ok()).flatten();
-    number.filter(|&number| number < 1 << 30).ok_or_else(|| format!("{text:?} is not a plain number"))
+    number.filter(|&number| number < 1 << 30).ok_or_else(|| "a mode is not a plain number".to_owned())
 }
 
 #[cfg(test)]
@@ -302,7 +296,7 @@ mod tests {
         ] {
             assert_eq!(unfit(line).map(|(line, _)| line), Some(1), "{line}");
         }
-        assert_eq!(unfit(&format!("echo\necho {}", "x".repeat(9000))).unwrap().0, 2);
+        assert_eq!(unfit(&format!("upload -<<E /x\n{}\nE", "x".repeat(9000))).unwrap().0, 2);
     }
 
     #[test]

@@ -5,8 +5,7 @@ use std::collections::HashSet;
 use crate::commands::{self, Known};
 use crate::expand::{Expanded, Step, expand};
 use crate::fit;
-use crate::heredoc;
-use crate::parse::{Argument, Call, Command, Kind, parse};
+use crate::parse::{Argument, Call, Command, Kind, parse, terminator};
 use crate::place::Place;
 use crate::placeholder;
 use crate::values::Values;
@@ -90,7 +89,12 @@ pub fn lint(steps: &[Step], values: Option<&Values>) -> Vec<Finding> {
     };
     match expand(steps, &filled) {
         Ok(script) => {
+            let written = linter.findings.len();
             linter.commands(&script);
+            // Names of commands are told, and a value may have become one.
+            for finding in linter.findings.iter_mut().skip(written) {
+                finding.message = script.mask(&finding.message);
+            }
             linter.findings.sort_by_key(|finding| (finding.step, finding.line));
             linter.engine(&script);
         }
@@ -121,13 +125,13 @@ impl Linter {
                 let message = "its lines end with CR LF; they are run, and uploaded, with LF alone";
                 self.find(number, 0, Severity::Note, message);
             }
-            let mut open: Option<&str> = None;
+            let mut open: Option<String> = None;
             for (line, text) in (1..).zip(step.content.lines()) {
-                match open {
+                match &open {
                     Some(word) if text == word => open = None,
                     Some(word) => self.heredoc_line(number, line, text, word),
                     None => {
-                        open = heredoc::terminator(text);
+                        open = terminator(text);
                         if step.has_attributes {
                             self.shell_values(number, line, text);
                         }
@@ -357,6 +361,33 @@ mod tests {
         let mut values = Values::new();
         values.set("a", "x", false);
         assert_eq!(found("echo @A@", Some(&values)).len(), 1);
+    }
+
+    #[test]
+    fn no_finding_tells_a_password() {
+        let mut values = Values::new();
+        values.set("pw", "hunter2\"x", true);
+        for script in [
+            "'@pw@' /x",
+            "mkdir '@pw@'",
+            "mkdir @pw@",
+            "chmod '@pw@' /x",
+            "- '@pw@'",
+            "@pw@ /x",
+            "upload -<<'@pw@' /x",
+        ] {
+            for (_, _, message) in found(script, Some(&values)) {
+                assert!(!message.contains("hunter2"), "{script}: {message}");
+            }
+        }
+        values.set("pw", "hunter2", true);
+        for script in
+            ["@pw@ /x", "mkdir @pw@", "chmod @pw@ /x", "upload -<<@pw@ /x", "upload -<<@pw@ /x\n@pw@\n"]
+        {
+            for (_, _, message) in found(script, Some(&values)) {
+                assert!(!message.contains("hunter2"), "{script}: {message}");
+            }
+        }
     }
 
     #[test]

@@ -74,8 +74,6 @@ pub struct Heredoc {
     pub body: String,
     /// The line that ends it was found.
     pub ended: bool,
-    /// A line is longer than guestfish reads at once.
-    pub has_long_line: bool,
 }
 
 /// All commands of all steps.
@@ -100,31 +98,53 @@ pub(crate) fn parse_step(step: usize, lines: &[String]) -> Vec<Command> {
     commands
 }
 
-/// The word that ends the heredoc of a command. With a wrong number of arguments guestfish does not come to read it.
-fn heredoc_word(call: &Call) -> Option<Vec<u8>> {
+/// The file that a command reads: `-` is what follows it, `-<<END` what follows it as far as `END`. With a wrong number of
+/// arguments guestfish does not come to read it.
+fn file_read(call: &Call) -> Option<&[u8]> {
     let known = commands::known(&call.name)?;
     let argument = call.arguments.get(known.heredoc_argument()?)?;
-    let word = argument.bytes.strip_prefix(b"-<<".as_slice())?;
-    (!word.is_empty() && known.takes(call.arguments.len())).then(|| word.to_vec())
+    known.takes(call.arguments.len()).then_some(argument.bytes.as_slice())
+}
+
+/// The word that ends the heredoc of a command.
+fn heredoc_word(call: &Call) -> Option<Vec<u8>> {
+    let word = file_read(call)?.strip_prefix(b"-<<".as_slice())?;
+    (!word.is_empty()).then(|| word.to_vec())
+}
+
+/// The word that ends the heredoc which a line begins.
+pub(crate) fn terminator(line: &str) -> Option<String> {
+    let Some((_, Kind::Call(call))) = parse_line(line) else { return None };
+    String::from_utf8(heredoc_word(&call)?).ok()
+}
+
+/// What a line names as the file of a command that reads the lines behind it: `-` or `-<<END`.
+pub(crate) fn reads_on(line: &str) -> Option<String> {
+    let Some((_, Kind::Call(call))) = parse_line(line) else { return None };
+    let file = file_read(&call).filter(|file| *file == b"-" || file.starts_with(b"-<<"))?;
+    String::from_utf8(file.to_vec()).ok()
 }
 
 fn take_heredoc<'a>(word: &[u8], lines: impl Iterator<Item = &'a str>) -> Heredoc {
-    let mut heredoc = Heredoc { body: String::new(), ended: false, has_long_line: false };
+    let mut heredoc = Heredoc { body: String::new(), ended: false };
     for line in lines {
         if line.as_bytes() == word {
             heredoc.ended = true;
             break;
         }
-        heredoc.has_long_line |= line.len() > LINE_BYTES_MAX;
         heredoc.body += line;
         heredoc.body.push('\n');
     }
     heredoc
 }
 
+/// What guestfish passes over before a command.
+pub(crate) fn is_blank(c: char) -> bool {
+    c.is_ascii_whitespace() || c == '\x0B'
+}
+
 /// What a line is, and whether a `-` stands before it. Nothing for lines that say nothing.
 pub(crate) fn parse_line(line: &str) -> Option<(bool, Kind)> {
-    let is_blank = |c: char| c.is_ascii_whitespace() || c == '\x0B';
     let mut quiet = false;
     let mut text = line.trim_start_matches(is_blank);
     while let Some(rest) = text.strip_prefix('-') {
@@ -314,6 +334,28 @@ mod tests {
         assert_eq!(lines, [1, 5, 6]);
         let Kind::Call(upload) = &found[0].kind else { panic!("no call") };
         assert_eq!(upload.heredoc.as_ref().unwrap().body, "!a\n END\n");
+    }
+
+    #[test]
+    fn the_word_that_ends_a_heredoc_is_found() {
+        for (line, word) in [
+            ("upload -<<END /x", "END"),
+            ("--upload -<<_end_ /x", "_end_"),
+            ("- tar_in -<<E /x", "E"),
+            ("UPLOAD \"-<<A B\" /x", "A B"),
+        ] {
+            assert_eq!(terminator(line).as_deref(), Some(word), "{line}");
+        }
+        for none in [
+            "echo -<<END",
+            "upload - /x",
+            "# upload -<<END /x",
+            "!cat -<<END",
+            "upload /x -<<END",
+            "upload -<< /x",
+        ] {
+            assert_eq!(terminator(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! messages is neither the file's nor the script's.
 
 use crate::expand::Expanded;
-use crate::heredoc;
+use crate::parse::terminator;
 
 /// A line of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +30,9 @@ impl Session {
         session.push("run", None);
         for (step, one) in expanded.expanded_steps().iter().enumerate() {
             session.push(&mark(step), None);
-            let mut open: Option<&str> = None;
+            let mut open: Option<String> = None;
             for (index, line) in one.lines.iter().enumerate() {
-                match open {
+                match &open {
                     Some(word) => {
                         session.text += line;
                         session.text.push('\n');
@@ -42,7 +42,7 @@ impl Session {
                     }
                     None => {
                         session.push(line, Some(Origin { step, line: index + 1 }));
-                        open = heredoc::terminator(line);
+                        open = terminator(line);
                     }
                 }
             }
