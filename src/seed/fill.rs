@@ -18,20 +18,34 @@ pub enum Language {
 }
 
 impl Language {
-    /// What user-data and vendor-data are, by their first lines.
+    /// What user-data and vendor-data are, by how they begin: as cloud-init looks at it, which minds neither case nor
+    /// blanks before, nor what follows.
     #[must_use]
     pub fn of_user_data(text: &str) -> Self {
-        let mut lines = text.lines().map(str::trim_end);
-        let first = match lines.next() {
-            Some(line) if line.starts_with("## template:") => lines.next(),
-            first => first,
+        let text = text.trim_start();
+        let text = match is_jinja(text) {
+            true => text.split_once('\n').map_or("", |(_, rest)| rest.trim_start()),
+            false => text,
         };
-        match first {
-            Some("#cloud-config" | "#cloud-config-archive") => Self::Yaml,
-            _ => Self::Text,
+        match starts_with(text, "#cloud-config") {
+            true => Self::Yaml,
+            false => Self::Text,
         }
     }
 }
+
+fn starts_with(text: &str, wanted: &str) -> bool {
+    text.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted))
+}
+
+/// Whether cloud-init takes it for a Jinja template first.
+fn is_jinja(text: &str) -> bool {
+    let first = text.trim_start().strip_prefix("##");
+    first.is_some_and(|rest| starts_with(rest.trim_start(), "template:"))
+}
+
+/// Line ends of YAML 1.1 (§4.2) that are no control characters.
+const LINE_ENDS: [char; 2] = ['\u{2028}', '\u{2029}'];
 
 /// Why a seed cannot be made, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +72,7 @@ impl Fault {
 /// # Errors
 /// The first placeholder without a value, and the first value that its place cannot hold.
 pub(super) fn fill(name: &str, text: &str, language: Language, values: &Values) -> Result<String, Fault> {
-    let is_jinja = text.starts_with("## template:");
+    let is_jinja = is_jinja(text);
     let mut scanner = Scanner::new(language);
     let mut out = String::with_capacity(text.len());
     for (index, line) in text.split_inclusive('\n').enumerate() {
@@ -82,6 +96,9 @@ pub(super) fn fill(name: &str, text: &str, language: Language, values: &Values) 
                         return Err(fault(format!(
                             "the value of {full:?} would be a part of the Jinja template"
                         )));
+                    }
+                    if language == Language::Yaml && value.text.contains(LINE_ENDS) {
+                        return Err(fault(format!("the value of {full:?} has a line end of Unicode")));
                     }
                     out += &place
                         .hold(&value.text)

@@ -5,7 +5,7 @@ use std::io::Read;
 use api::{Attach, AttributeType, CloudInit, CustomAttribute, Datasource};
 use script::Values;
 
-use super::{Facts, Fault, Seed, Source, esp};
+use super::{Facts, Fault, Language, Seed, Source, esp};
 
 const VOLUME: &str = "00112233445566778899aabbccddeeff";
 
@@ -117,6 +117,63 @@ fn a_value_is_escaped_between_quotes() {
     assert_eq!(filled("a: 'don''t @A@'", "it's"), "a: 'don''t it''s'");
     assert_eq!(filled("a: [\"@A@\", b]", "x, y"), "a: [\"x, y\", b]");
     assert_eq!(filled("it's: \"@A@\"", "a\"b"), "it's: \"a\\\"b\"");
+}
+
+#[test]
+fn quotes_are_seen_behind_a_key_of_json_and_behind_a_tag() {
+    let filled = |template: &str, value: &str| user_data(template, &[("A", value)]).unwrap();
+    assert_eq!(filled(r#"{"a":"@A@","b":["@A@"]}"#, r#"x"\z"#), r#"{"a":"x\"\\z","b":["x\"\\z"]}"#);
+    assert_eq!(filled("a: {'b':'@A@'}", "it's"), "a: {'b':'it''s'}");
+    assert_eq!(filled("a: !!str \"@A@\"", "x\"y"), "a: !!str \"x\\\"y\"");
+    assert_eq!(filled("- &n '@A@'", "it's"), "- &n 'it''s'");
+    assert_eq!(filled("a: !!binary |\n  @A@", "x: y"), "a: !!binary |\n  x: y");
+}
+
+/// YAML 1.1, which cloud-init reads, ends lines at these two as well.
+#[test]
+fn a_line_end_of_unicode_is_refused_wherever_yaml_reads_it() {
+    let templates = ["a: @A@", "a: |\n  @A@", "b: 1\n# @A@", "a: '@A@'", "a: \"@A@\"", "- x @A@ y"];
+    for template in templates {
+        for line_end in ['\u{2028}', '\u{2029}', '\u{85}'] {
+            let value = format!("x{line_end}runcmd: [y]");
+            let fault = user_data(template, &[("A", &value)]).unwrap_err();
+            assert_eq!(fault.attribute.as_deref(), Some("A"), "{template} {line_end:?}");
+        }
+    }
+}
+
+#[test]
+fn cloud_config_is_known_as_cloud_init_knows_it() {
+    let yaml = [
+        "#cloud-config",
+        "#cloud-config \r\n",
+        "\n  #cloud-config\n",
+        "#Cloud-Config\n",
+        "#cloud-config # ours\n",
+        "#cloud-config-archive\n",
+        "## template: jinja\n#cloud-config\n",
+        "\n## Template: jinja\n\n#cloud-config\n",
+    ];
+    for text in yaml {
+        assert_eq!(Language::of_user_data(text), Language::Yaml, "{text:?}");
+        let option = CloudInit { user_data: Some(format!("{text}\na: \"@A@\"\n")), ..CloudInit::default() };
+        let seed = source(option, &[("A", "x\"\\")]).seed(VOLUME).unwrap();
+        assert!(super::tests::text(&seed, "user-data").ends_with("a: \"x\\\"\\\\\"\n"), "{text:?}");
+    }
+    for text in [
+        "",
+        "#!/bin/sh\n#cloud-config\n",
+        "#cloud-boothook\n",
+        "## template: jinja\n#!/bin/sh\n",
+        "#include\n",
+    ] {
+        assert_eq!(Language::of_user_data(text), Language::Text, "{text:?}");
+    }
+    let option = CloudInit {
+        user_data: Some("\n## Template: jinja\n#!/bin/sh\n@A@\n".into()),
+        ..CloudInit::default()
+    };
+    assert!(source(option, &[("A", "{{ x }}")]).seed(VOLUME).is_err(), "a value is no part of the template");
 }
 
 #[test]

@@ -92,6 +92,8 @@ pub(super) struct Scanner {
     column: usize,
     /// Column of the scalar that began last in this line.
     token: usize,
+    /// What stands there is a tag or an anchor: the scalar itself follows it.
+    is_property: bool,
     /// Column of the key, or of the dash, that what comes next belongs to; less than 0: of nothing.
     parent: i64,
     previous: char,
@@ -119,6 +121,7 @@ impl Scanner {
             begins: true,
             column: 0,
             token: 0,
+            is_property: false,
             parent: -1,
             previous: '\n',
             escaped: false,
@@ -205,8 +208,10 @@ impl Scanner {
 
     fn step_plain(&mut self, c: char) {
         let column = i64::try_from(self.column).unwrap_or(i64::MAX);
+        let is_blank = matches!(c, ' ' | '\n' | '\r' | '\t');
+        let was_property = is_blank && std::mem::take(&mut self.is_property);
         match c {
-            ' ' | '\n' | '\r' | '\t' => match self.previous {
+            _ if is_blank => match self.previous {
                 ':' => {
                     self.parent = i64::try_from(self.token).unwrap_or(i64::MAX);
                     self.begins = true;
@@ -215,8 +220,10 @@ impl Scanner {
                     self.parent = column - 1;
                     self.begins = true;
                 }
-                _ => {}
+                _ => self.begins |= was_property,
             },
+            // Behind a key in quotes, as JSON has them, no blank is needed.
+            ':' if self.flow > 0 && matches!(self.previous, '"' | '\'') => self.begins = true,
             '#' if matches!(self.previous, ' ' | '\t' | '\n') => self.state = State::Comment,
             '\'' if self.previous == '\'' && !self.begins => self.state = State::Single,
             '\'' if self.begins => self.open(State::Single),
@@ -234,6 +241,7 @@ impl Scanner {
             _ => {
                 if self.begins {
                     self.token = self.column;
+                    self.is_property = matches!(c, '!' | '&');
                 }
                 self.begins = false;
             }
