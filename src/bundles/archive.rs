@@ -194,11 +194,12 @@ fn by_name(entries: Vec<Entry>) -> Result<HashMap<String, Entry>, BundleError> {
     for entry in entries {
         let name = entry.name().to_owned();
         let is_path =
-            name.contains(['/', '\\', ':', '\0', '\u{fffd}']) || matches!(name.as_str(), "" | "." | "..");
+            name.contains(['/', '\\', '\0', '\u{fffd}']) || matches!(name.as_str(), "" | "." | "..");
         if is_path || name.chars().any(char::is_control) || name.len() > NAME_BYTES_MAX {
             return Err(BundleError::Name(name.chars().take(NAME_BYTES_MAX).collect()));
         }
-        if !seen.insert(name.to_lowercase()) {
+        // As the catalog compares names, or a backup could not be restored.
+        if !seen.insert(name.to_ascii_lowercase()) {
             return Err(BundleError::Twice(name));
         }
         found.insert(name, entry);

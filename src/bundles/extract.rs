@@ -292,10 +292,9 @@ impl<'a> Settled<'a> {
             new.build_step.iter().map(|step| self.there_is_script(tx, step)).collect();
         let same = found(build_plans::find(tx, new.name.as_str()))?.filter(|row| {
             let steps: Vec<Uuid> = row.steps.iter().map(|step| step.script).collect();
-            let attributes = new.custom_attributes.iter().all(|one| {
-                row.attributes.iter().any(|known| (&known.name, known.kind) == (&one.name, one.kind))
-            });
-            row.plan_type == new.oe_build_plan_type && wanted.as_ref() == Some(&steps) && attributes
+            row.plan_type == new.oe_build_plan_type
+                && wanted.as_ref() == Some(&steps)
+                && row.has_attributes_of(&new.custom_attributes)
         });
         match same {
             Some(row) => Ok(Place::There(row.envelope.id)),
@@ -322,12 +321,17 @@ impl<'a> Settled<'a> {
                 Some(place) => place.map(Some),
             },
         };
-        let same = found(deployment_plans::find(tx, new.name.as_str()))?.filter(|row| {
-            let needs = (Some(row.build_plan), Some(row.golden_image)) == (build_plan, image);
-            needs && row.cloud_init.as_ref() == new.cloud_init.seed()
-        });
+        let there = found(deployment_plans::find(tx, new.name.as_str()))?
+            .filter(|row| (Some(row.build_plan), Some(row.golden_image)) == (build_plan, image));
+        let same = match there {
+            Some(row) => {
+                let body = self.plan_body(index, new.name.as_str())?;
+                deployment_plans::is_as(tx, &row, &body)?.then_some(row.envelope.id)
+            }
+            None => None,
+        };
         match same {
-            Some(row) => Ok(Place::There(row.envelope.id)),
+            Some(id) => Ok(Place::There(id)),
             None => {
                 let kind = (Kind::DeploymentPlan, "deployment_plans");
                 Ok(Place::New(self.plan.free(tx, kind, new.name.as_str(), plans)?))

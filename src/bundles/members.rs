@@ -50,7 +50,7 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Names that are there twice among artifacts of one kind.
+    /// Names that are there twice among artifacts of one kind, compared as the catalog does.
     pub(super) fn twice(&self) -> Option<&str> {
         let lists: [Vec<&str>; 4] = [
             self.scripts.iter().map(|one| one.body.name.as_str()).collect(),
@@ -60,7 +60,7 @@ impl Members {
         ];
         lists.into_iter().find_map(|names| {
             let mut seen = std::collections::HashSet::new();
-            names.into_iter().find(|name| !seen.insert(name.to_lowercase()))
+            names.into_iter().find(|name| !seen.insert(name.to_ascii_lowercase()))
         })
     }
 

@@ -5,7 +5,7 @@ use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::chain::{self, User, check_editable, users};
-use super::placeholders::Placeholder;
+use super::placeholders::{self, Placeholder};
 use super::plan_scripts::{self, PlanScript, plan_type};
 use super::sealed::{Column, of_column, to_column};
 use super::{Changed, Envelope, Error, Kind, Result, Tx, attributes, deployment_plans, holds, uuid};
@@ -15,7 +15,7 @@ const TABLE: &str = "build_plans";
 const COLUMNS: &str = "plan_type, attributes, read_only";
 
 /// Most attributes of a plan.
-pub(super) const ATTRIBUTES_MAX: usize = 1024;
+const ATTRIBUTES_MAX: usize = 1024;
 
 /// A build plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +151,7 @@ fn settle_attributes(
             false => Err(Error::invalid("customAttributes", "a build plan that captures has no attributes")),
         };
     }
+    check_count(new.custom_attributes.len())?;
     let mut settled: Vec<CustomAttribute> = Vec::new();
     for attribute in &new.custom_attributes {
         let said = CustomAttribute { id: None, visible: None, editable: None, ..attribute.clone() };
@@ -167,17 +168,25 @@ fn settle_attributes(
         }
         settled.push(said);
     }
-    for placeholder in scripts.iter().flat_map(PlanScript::placeholders) {
+    let placeholders = placeholders::of_scripts(scripts.iter().map(PlanScript::kind_and_content));
+    check_count(placeholders.len())?;
+    for placeholder in placeholders {
         match position(&settled, &placeholder.name) {
             None => settled.push(placeholder.attribute()),
             Some(at) => take_default(&mut settled[at], placeholder),
         }
     }
-    match settled.len() > ATTRIBUTES_MAX {
+    check_count(settled.len())?;
+    Ok(settled)
+}
+
+/// Before they are compared with each other: a stranger's bundle may have any number.
+pub(super) fn check_count(attributes: usize) -> Result<()> {
+    match attributes > ATTRIBUTES_MAX {
         true => {
             Err(Error::invalid("customAttributes", format!("a plan has at most {ATTRIBUTES_MAX} attributes")))
         }
-        false => Ok(settled),
+        false => Ok(()),
     }
 }
 
@@ -188,6 +197,23 @@ fn take_default(attribute: &mut CustomAttribute, placeholder: Placeholder) {
         && attributes::check_value(attribute, &default).is_ok()
     {
         attribute.value = Some(default);
+    }
+}
+
+impl BuildPlan {
+    /// Whether it has the attributes that a bundle's plan has. Passwords are in no bundle; what is said of no value comes
+    /// from the scripts.
+    #[must_use]
+    pub fn has_attributes_of(&self, said: &[CustomAttribute]) -> bool {
+        let same = |one: &CustomAttribute, known: &CustomAttribute| {
+            let has_value = one.kind != AttributeType::Password && one.value.is_some();
+            (one.kind, one.constraints.trim()) == (known.kind, known.constraints.trim())
+                && (!has_value || one.value == known.value)
+        };
+        let is_there = |one: &CustomAttribute| {
+            position(&self.attributes, &one.name).is_some_and(|at| same(one, &self.attributes[at]))
+        };
+        self.plan_type == PlanType::Capture || said.iter().all(is_there)
     }
 }
 

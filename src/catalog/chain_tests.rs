@@ -413,6 +413,67 @@ fn a_password_that_comes_back_as_null_stays() {
 }
 
 #[test]
+fn a_password_does_not_become_a_text_that_is_shown() {
+    let fixture = Fixture::new();
+    let id = with_attributes(&fixture, true);
+    let shown = |plan: DeploymentPlan| {
+        let found = plan.attributes.into_iter().find(|one| one.name == "Secret").unwrap();
+        (found.kind, found.value.unwrap_or_default())
+    };
+    let as_text = || vec![attribute("Secret", AttributeType::String, None)];
+    // Another build plan, in which it is a text.
+    let other = BuildPlanBody { custom_attributes: as_text(), ..build_plan("b2", &[]) };
+    fixture.write(|tx| build_plans::insert(tx, &other, Origin::Written)).unwrap();
+    let moved = fixture.write(|tx| {
+        let made = revisions::revise(tx, Kind::DeploymentPlan, id, false)?;
+        let made = deployment_plans::find(tx, &made[0].new.id)?;
+        deployment_plans::update(tx, made.envelope.id, None, &plan("moved", "b2", Some("i")))
+    });
+    assert_eq!(shown(moved.unwrap()), (AttributeType::String, String::new()));
+    // The same build plan, where it becomes one.
+    let same = BuildPlanBody { custom_attributes: as_text(), ..build_plan("b", &[]) };
+    let followed = fixture.write(|tx| {
+        build_plans::update(tx, build_plans::find(tx, "b")?.envelope.id, None, &same)?;
+        deployment_plans::get(tx, id)
+    });
+    assert_eq!(shown(followed.unwrap()), (AttributeType::String, String::new()));
+}
+
+#[test]
+fn an_attribute_is_one_whatever_its_case_and_whichever_script_has_its_default() {
+    let fixture = Fixture::new();
+    let made = fixture.write(|tx| {
+        plan_scripts::insert(tx, &script("s1", "echo @Name@ @nic@ @NAME@"))?;
+        plan_scripts::insert(tx, &script("s2", "echo @name:foo@ @NIC.mac@"))?;
+        build_plans::insert(tx, &build_plan("b", &["s1", "s2"]), Origin::Written)
+    });
+    let attributes = made.unwrap().attributes;
+    let seen: Vec<_> =
+        attributes.iter().map(|one| (one.name.as_str(), one.kind, one.value.as_deref())).collect();
+    assert_eq!(seen, [("Name", AttributeType::String, Some("foo")), ("nic", AttributeType::Nic, None)]);
+    let old = fixture.catalog.read(|tx| plan_scripts::find(tx, "s1")).unwrap();
+    let found = plan_scripts::differences(&old, "echo @NAME@ @Nic@");
+    assert_eq!((found.ca_added, found.ca_removed), (Vec::<String>::new(), Vec::new()));
+}
+
+#[test]
+fn attributes_are_counted_before_they_are_compared() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| chain(tx, false)).unwrap();
+    let many = || vec![attribute("A", AttributeType::String, None); 1025];
+    let told = |refused: catalog::Result<()>| match refused {
+        Err(Error::Invalid { message, .. }) => message,
+        other => panic!("{other:?}"),
+    };
+    let body = BuildPlanBody { custom_attributes: many(), ..build_plan("x", &[]) };
+    let refused = fixture.write(|tx| build_plans::insert(tx, &body, Origin::Bundle).map(drop));
+    assert!(told(refused).contains("at most 1024"));
+    let body = DeploymentPlanBody { custom_attributes: many(), ..plan("x", "b", None) };
+    let refused = fixture.write(|tx| deployment_plans::insert(tx, &body, Origin::Bundle).map(drop));
+    assert!(told(refused).contains("at most 1024"));
+}
+
+#[test]
 fn keep_generations_and_the_build_plans_type_are_checked() {
     let fixture = Fixture::new();
     fixture.write(|tx| chain(tx, false)).unwrap();

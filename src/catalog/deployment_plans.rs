@@ -118,6 +118,7 @@ fn settle_attributes(
     origin: Origin,
 ) -> Result<Vec<CustomAttribute>> {
     let before = old.map_or(&[][..], |old| &old.attributes);
+    build_plans::check_count(said.len())?;
     for (index, attribute) in said.iter().enumerate() {
         let known = position(&build_plan.attributes, &attribute.name).or(position(before, &attribute.name));
         if known.is_none() && origin == Origin::Written && cloud_init.is_none() {
@@ -134,10 +135,7 @@ fn settle_attributes(
             Error::invalid("customAttributes", format!("attribute {:?}: {error}", own.name))
         })?;
     }
-    if base.len() > build_plans::ATTRIBUTES_MAX {
-        let message = format!("a plan has at most {} attributes", build_plans::ATTRIBUTES_MAX);
-        return Err(Error::invalid("customAttributes", message));
-    }
+    build_plans::check_count(base.len())?;
     let settled: Vec<CustomAttribute> =
         base.iter().map(|base| settle_attribute(base, before, said)).collect();
     for attribute in settled.iter().filter(|_| origin == Origin::Written) {
@@ -169,11 +167,9 @@ fn with_own(
             all.push(CustomAttribute { id: None, visible: None, editable: None, ..own });
         }
     }
-    for (_, text) in option.templates() {
-        for placeholder in placeholders::of_script(PlanType::Deploy, text) {
-            if position(&all, &placeholder.name).is_none() {
-                all.push(placeholder.attribute());
-            }
+    for placeholder in placeholders::of_texts(option.templates().map(|(_, text)| text)) {
+        if position(&all, &placeholder.name).is_none() {
+            all.push(placeholder.attribute());
         }
     }
     all
@@ -186,8 +182,11 @@ fn settle_attribute(
 ) -> CustomAttribute {
     let said = position(said, &base.name).map(|at| &said[at]);
     let before = position(before, &base.name).map(|at| &before[at]);
+    // What was a password and is one no more would be shown.
+    let is_secret = |one: &CustomAttribute| one.kind == AttributeType::Password;
+    let old = before.filter(|before| is_secret(base) || !is_secret(before));
     let value = said.and_then(|said| said.value.clone());
-    let value = value.or_else(|| before.map_or(base.value.clone(), |before| before.value.clone()));
+    let value = value.or_else(|| old.map_or(base.value.clone(), |old| old.value.clone()));
     let own_id = |one: &CustomAttribute| one.id.clone().filter(|id| Uuid::try_parse(id).is_ok());
     let id = before.and_then(own_id).or_else(|| said.and_then(own_id));
     let flag = |of: fn(&CustomAttribute) -> Option<bool>| said.and_then(of).or_else(|| before.and_then(of));
@@ -205,6 +204,24 @@ fn unknown(build_plan: &BuildPlan, name: &str) -> Error {
     let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
     let plan = &build_plan.envelope.name;
     Error::invalid("customAttributes", format!("build plan {plan:?} has no attribute {name:?}{near}"))
+}
+
+/// Whether a plan is what adding a bundle's would make, but for its words, and for passwords, which no bundle has.
+///
+/// # Errors
+/// When that could not be added.
+pub fn is_as(tx: &Tx<'_>, plan: &DeploymentPlan, new: &DeploymentPlanBody) -> Result<bool> {
+    let other = settle(tx, plan.envelope.clone(), None, new, Origin::Bundle)?;
+    let told = |one: &CustomAttribute| CustomAttribute {
+        id: None,
+        value: one.value.clone().filter(|_| one.kind != AttributeType::Password),
+        ..one.clone()
+    };
+    let keeps = new.keep_generations.is_none_or(|keep| keep == plan.keep_generations);
+    Ok(keeps
+        && (other.build_plan, other.golden_image) == (plan.build_plan, plan.golden_image)
+        && other.cloud_init == plan.cloud_init
+        && other.attributes.iter().map(told).eq(plan.attributes.iter().map(told)))
 }
 
 /// The one that a path (of either side), an id or a name means.

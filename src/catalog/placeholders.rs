@@ -1,5 +1,7 @@
 //! The custom attributes that a script uses, by the placeholders in it.
 
+use std::collections::HashMap;
+
 use api::{AttributeType, CustomAttribute, PlanType};
 use script::placeholder;
 
@@ -17,18 +19,23 @@ pub struct Placeholder {
 /// The attributes of a script in the order of their first use. Only scripts that deploy have any.
 #[must_use]
 pub fn of_script(kind: PlanType, content: &str) -> Vec<Placeholder> {
-    match kind {
-        PlanType::Deploy => of_text(content),
-        PlanType::Capture | PlanType::General => Vec::new(),
-    }
+    of_scripts([(kind, content)])
 }
 
-fn of_text(content: &str) -> Vec<Placeholder> {
+/// The attributes of scripts that are run one after the other: what any of them says of one, all do.
+pub(super) fn of_scripts<'a>(scripts: impl IntoIterator<Item = (PlanType, &'a str)>) -> Vec<Placeholder> {
+    of_texts(scripts.into_iter().filter(|(kind, _)| *kind == PlanType::Deploy).map(|(_, content)| content))
+}
+
+/// The same of any texts. Names are compared without regard to case.
+pub(super) fn of_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Placeholder> {
     let mut found: Vec<Placeholder> = Vec::new();
-    let all = content.lines().flat_map(placeholder::of_line);
+    let mut places = HashMap::new();
+    let all = texts.into_iter().flat_map(str::lines).flat_map(placeholder::of_line);
     for one in all.filter(|one| !one.name.starts_with('_')) {
         let (has_members, default) = (one.member.is_some(), one.default.map(str::to_owned));
-        match found.iter_mut().find(|known| known.name == one.name) {
+        let place = *places.entry(one.name.to_ascii_lowercase()).or_insert(found.len());
+        match found.get_mut(place) {
             Some(known) => {
                 known.has_members |= has_members;
                 known.default = known.default.take().or(default);

@@ -1,5 +1,7 @@
 //! Plan scripts.
 
+use std::collections::HashMap;
+
 use api::{PlanScriptBody, PlanType, SCRIPT_BYTES_MAX, ScriptDifferences};
 use rusqlite::{Row, params};
 use uuid::Uuid;
@@ -29,6 +31,10 @@ impl PlanScript {
     #[must_use]
     pub fn placeholders(&self) -> Vec<Placeholder> {
         of_script(self.plan_type, &self.content)
+    }
+
+    pub(super) fn kind_and_content(&self) -> (PlanType, &str) {
+        (self.plan_type, &self.content)
     }
 }
 
@@ -186,17 +192,25 @@ fn check_free(tx: &Tx<'_>, id: Uuid) -> Result<()> {
 pub fn differences(script: &PlanScript, content: &str) -> ScriptDifferences {
     let (old, new) = (script.placeholders(), of_script(script.plan_type, content));
     let names_without = |all: &[Placeholder], others: &[Placeholder]| {
-        let is_new = |one: &&Placeholder| !others.iter().any(|other| other.name == one.name);
+        let others = by_name(others);
+        let is_new = |one: &&Placeholder| !others.contains_key(&one.name.to_ascii_lowercase());
         all.iter().filter(is_new).map(|one| one.name.clone()).collect::<Vec<_>>()
     };
-    let has_other_default =
-        |one: &&Placeholder| new.iter().any(|other| other.name == one.name && other.default != one.default);
+    let now = by_name(&new);
+    let has_other_default = |one: &&Placeholder| {
+        now.get(&one.name.to_ascii_lowercase()).is_some_and(|other| other.default != one.default)
+    };
     ScriptDifferences {
         ca_added: names_without(&new, &old),
         ca_removed: names_without(&old, &new),
         content_changed: script.content != content,
         default_value_changed: old.iter().filter(has_other_default).map(|one| one.name.clone()).collect(),
     }
+}
+
+/// By names, whose case does not matter.
+fn by_name(all: &[Placeholder]) -> HashMap<String, &Placeholder> {
+    all.iter().map(|one| (one.name.to_ascii_lowercase(), one)).collect()
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<PlanScript> {
