@@ -240,7 +240,8 @@ impl Control {
                 self.remove_replaced(image).await;
             }
         }
-        self.known.keep(&self.images_in_store().await?);
+        let before = self.known.ids();
+        self.known.forget_gone(&before, &self.images_in_store().await?);
         let extracted = extracted.map_err(conflicts)?;
         match extracted.made.is_empty() {
             true => Ok("all artifacts of the bundle are there already: nothing was extracted".to_owned()),

@@ -43,9 +43,15 @@ impl KnownImages {
         self.0.lock().retain(|image| image.id != id);
     }
 
-    /// Forgets all images but these.
-    pub(super) fn keep(&self, there: &[ImageInfo]) {
-        self.0.lock().retain(|known| there.iter().any(|image| image.id == known.id));
+    /// All that there are now.
+    pub(super) fn ids(&self) -> Vec<ImageId> {
+        self.0.lock().iter().map(|image| image.id).collect()
+    }
+
+    /// Forgets those of `before` that are not there any more. What was added since then stays, whether it was seen or not.
+    pub(super) fn forget_gone(&self, before: &[ImageId], there: &[ImageInfo]) {
+        let is_gone = |id: ImageId| before.contains(&id) && !there.iter().any(|image| image.id == id);
+        self.0.lock().retain(|known| !is_gone(known.id));
     }
 
     pub(super) fn name_of(&self, id: ImageId) -> Option<String> {
@@ -72,5 +78,30 @@ impl KnownImages {
             Some(near) => refusal.action(format!("did you mean {near:?}?")),
             None => refusal.action("osvol image list shows what there is"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_added_while_it_is_looked_what_has_gone_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = cow::Store::open(directory.path()).unwrap();
+        let image = |name: &str| {
+            let import = store.begin_import(name).unwrap();
+            import.write_at(0, &[1; 512]).unwrap();
+            let go_on = &mut |_, _| std::ops::ControlFlow::Continue(());
+            store.finish_import(import, "raw", go_on).unwrap()
+        };
+        let (stays, goes) = (image("stays"), image("goes"));
+        let known = KnownImages::new(&[stays.clone(), goes.clone()], |_| None);
+        store.remove_image(goes.id).unwrap();
+        let (before, there) = (known.ids(), store.images().unwrap());
+        let late = image("late");
+        known.add(&late, "late");
+        known.forget_gone(&before, &there);
+        assert_eq!(known.ids(), [stays.id, late.id]);
     }
 }
