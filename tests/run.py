@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TOTAL_SECONDS = 80 * 60
 PATIENCE = float(os.environ.get("OSVOL_TEST_PATIENCE", "1"))
 LANES = int(os.environ.get("OSVOL_TEST_LANES", "2"))
-SHOWN = re.compile(r"^(ok |FAILED|not ok|test .* FAILED|error(\[|:)|warning: unused)")
+SHOWN = re.compile(r"^(ok |FAILED|SKIPPED|not ok|test .* FAILED|error(\[|:)|warning: unused)")
 TAIL_LINES = 60
 
 

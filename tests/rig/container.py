@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 
-from target import run
+from target import TargetError, run
 
 BOOT_SECONDS = 60
 STOP_SECONDS = 90
@@ -21,6 +21,10 @@ SHELL_SECONDS = 300
 ROOT_SIZE = "6g"
 # What this machine's own services would do in it, and what an osvold of this machine's has left.
 FORGOTTEN = ("etc/systemd/system", "var/lib/osvol", "var/lib/osvol-appliance", "etc/osvol", "run")
+
+
+class Unavailable(Exception):
+    """This machine lets no systemd come up in a container; the text says why."""
 
 
 class Container:
@@ -35,8 +39,8 @@ class Container:
 
     def __enter__(self):
         self.dir.mkdir(parents=True)
-        run("mount", "-t", "tmpfs", "-o", f"size={ROOT_SIZE},mode=755", "container", self.dir)
         try:
+            run("mount", "-t", "tmpfs", "-o", f"size={ROOT_SIZE},mode=755", "container", self.dir)
             layers = [self.dir / name for name in ("upper", "work")]
             for folder in (*layers, self.root):
                 folder.mkdir()
@@ -48,6 +52,9 @@ class Container:
             (self.root / "etc/machine-id").write_text("")
             (self.root / "run").mkdir()
             self.boot()
+        except TargetError as refused:
+            self.__exit__()
+            raise Unavailable(str(refused)) from refused
         except BaseException:
             self.__exit__()
             raise
@@ -75,7 +82,7 @@ class Container:
         while self.shell("systemctl is-system-running", check=False).stdout.strip() != "running":
             if time.monotonic() > end or self.process.poll() is not None:
                 failed = self.shell("systemctl --failed --no-legend", check=False).stdout
-                raise TimeoutError(f"systemd has not come up: {failed}{self.log.read_text(errors='replace')}")
+                raise Unavailable(f"systemd has not come up: {failed}{self.log.read_text(errors='replace')}")
             time.sleep(0.2)
 
     def leader(self):
