@@ -141,7 +141,7 @@ CONTENTS = (
     "upload -<<STOP /cluster\n" + ("x" * 511 + "\n") * 8 + "STOP\nwrite-append /cluster y\nwrite-append /short s\n"
     + "".join(f"write-append /grows {'g' * 700}\n" for _ in range(12))
     + "rm /big\nupload -<<STOP /after\n" + "after\n" * 3000 + "STOP\nchmod 0555 /after\nwrite-append /after z\nchmod 0777 /after\n"
-    "chmod 0444 /after\n-chmod 01777 /after\n-chmod 0600 /nope\nchmod 0x16d /short\nls /\numount /\n"
+    "chmod 0444 /after\n-chmod 01777 /after\n-chmod 0600 /nope\n-chmod 0 /nope\nchmod 0x16d /short\nls /\numount /\n"
 )  # fmt: skip
 
 MOVES = """

@@ -38,8 +38,9 @@ pub(super) fn partitions(disk: &mut Overlay<'_>) -> Result<Vec<Partition>> {
     let boot: [u8; 512] = disk.array(0)?;
     let header: [u8; 512] = disk.array(SECTOR)?;
     let slots = boot.get(446..510).unwrap_or_default().chunks(16);
-    let is_protected =
-        boot.ends_with(&[0x55, 0xAA]) && slots.clone().any(|slot| slot.get(4) == Some(&PROTECTIVE));
+    // Linux looks for a GPT where one begins behind the MBR.
+    let protects = |slot: &[u8]| slot.get(4) == Some(&PROTECTIVE) && u32_at(slot, 8) == 1;
+    let is_protected = boot.ends_with(&[0x55, 0xAA]) && slots.clone().any(protects);
     if header.starts_with(b"EFI PART") != is_protected {
         return Err(Trouble::doubt("the partition table is damaged, or no longer in use"));
     }
@@ -76,7 +77,8 @@ fn gpt(disk: &mut Overlay<'_>, header: &[u8; 512]) -> Result<Vec<Partition>> {
     let is_sound = crc32fast::hash(&summed) == u32_at(header, 16)
         && u64_at(header, 24) == 1
         && entry_bytes == ENTRY_BYTES
-        && (1..=ENTRIES_MAX).contains(&count);
+        && (1..=ENTRIES_MAX).contains(&count)
+        && u64_at(header, 48) < disk.size_bytes() / SECTOR;
     if !is_sound {
         return Err(damaged());
     }

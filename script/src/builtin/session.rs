@@ -263,8 +263,7 @@ impl<'d> Session<'d> {
 
     fn chmod(&mut self, mode: u32, path: &str) -> Done {
         let (fat, disk) = self.fat("chmod")?;
-        let zero = if mode == 0 { "" } else { "0" };
-        let says = |trouble| message(trouble, |errno| format!("chmod: {path}: {zero}{mode:o}: {errno}"));
+        let says = |trouble| message(trouble, |errno| format!("chmod: {path}: 0{mode:o}: {errno}"));
         match there(fat, disk, path).map_err(says)?.entry() {
             Some(mut entry) => Fat::change_mode(disk, &mut entry, mode).map_err(says),
             None => Err(Trouble::doubt("it changes the mode of the root directory").into()),
@@ -327,7 +326,7 @@ impl<'d> Session<'d> {
     fn remove_all(&mut self, path: &str) -> Done {
         let (fat, disk) = self.fat("rm_rf")?;
         match there(fat, disk, path).map(Node::entry) {
-            Ok(Some(entry)) => Ok(fat.remove_all(disk, &entry, 0)?),
+            Ok(Some(entry)) => Ok(fat.remove_all(disk, &entry)?),
             Ok(None) => says("rm_rf: cannot remove root directory".to_owned()),
             Err(Trouble::Errno(Errno::NoEntry)) => Ok(()),
             Err(Trouble::Errno(_)) => Err(Trouble::doubt("a part of the path is no directory").into()),

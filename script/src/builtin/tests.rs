@@ -196,6 +196,42 @@ fn a_directory_that_is_in_itself_is_not_removed_for_ever() {
 }
 
 #[test]
+fn directories_that_name_each_other_are_not_kept_many_times() {
+    // A directory of 2 MiB with 65,536 entries, each of which is that directory.
+    let mut disk = Memory::new(formatted(32));
+    done(&mut disk, "mount /dev/sda /\nmkdir /D\nmkdir /D/SUB\n");
+    let slot = |disk: &Memory, name: &[u8]| disk.bytes.windows(11).position(|one| one == name).unwrap();
+    let (own, sub) = (slot(&disk, b"D          "), slot(&disk, b"SUB        "));
+    let cluster = u32::from(u16::from_le_bytes(disk.bytes[own + 26..own + 28].try_into().unwrap()));
+    let data = 32 + 2 * 520;
+    let at = |cluster: u32| (data + cluster as usize - 2) * SECTOR;
+    put(&mut disk.bytes, sub + 26, &cluster.to_le_bytes()[..2]);
+    let entry: [u8; 32] = disk.bytes[sub..sub + 32].try_into().unwrap();
+    for index in 0..4096u32 {
+        for table in [32, 32 + 520] {
+            let next = if index == 4095 { 0x0FFF_FFFF } else { cluster + index + 1 };
+            put(&mut disk.bytes, table * SECTOR + (cluster + index) as usize * 4, &next.to_le_bytes());
+        }
+        for place in 0..SECTOR / 32 {
+            let place = at(cluster + index) + place * 32;
+            put(&mut disk.bytes, place, &entry);
+        }
+    }
+    assert!(unfit(&disk, "mount /dev/sda /\nrm-rf /D").contains("very many"));
+}
+
+#[test]
+fn a_file_with_clusters_that_its_size_does_not_need_is_guestfishs() {
+    let mut disk = Memory::new(formatted(16));
+    done(&mut disk, &format!("mount /dev/sda /\nwrite /F {}\n", "x".repeat(3000)));
+    let entry = disk.bytes.windows(11).position(|name| name == b"F          ").unwrap();
+    put(&mut disk.bytes, entry + 28, &600u32.to_le_bytes());
+    assert!(unfit(&disk, "mount /dev/sda /\nwrite-append /F y").contains("more clusters"));
+    put(&mut disk.bytes, entry + 28, &6000u32.to_le_bytes());
+    assert!(unfit(&disk, "mount /dev/sda /\ncat /F").contains("or fewer"));
+}
+
+#[test]
 fn there_is_an_end_to_the_time() {
     let mut disk = Memory::new(formatted(32));
     disk.late_after = 0;
@@ -228,6 +264,47 @@ fn partitions_of_an_mbr_are_found() {
     put(&mut disk.bytes, 446 + 16 + 4, &[0x0C]);
     put(&mut disk.bytes, 446 + 16 + 12, &u32::MAX.to_le_bytes());
     assert!(unfit(&disk, "list-partitions").contains("beyond the end"));
+}
+
+/// A file system in the first partition of a GPT.
+fn in_gpt(last_usable: u64) -> Vec<u8> {
+    let inner = formatted(16);
+    let mut disk = vec![0; SECTOR * 34];
+    disk.extend(&inner);
+    disk.extend(vec![0; SECTOR * 34]);
+    let last = 33 + (inner.len() / SECTOR) as u64;
+    put(&mut disk, 446 + 4, &[0xEE]);
+    put(&mut disk, 446 + 8, &1u32.to_le_bytes());
+    put(&mut disk, 446 + 12, &u32::MAX.to_le_bytes());
+    put(&mut disk, 510, &[0x55, 0xAA]);
+    put(&mut disk, 2 * SECTOR, b"some type of it!");
+    for (at, number) in [(32, 34), (40, last)] {
+        put(&mut disk, 2 * SECTOR + at, &number.to_le_bytes());
+    }
+    let header = SECTOR;
+    put(&mut disk, header, b"EFI PART\0\0\x01\0\x5C\0\0\0");
+    for (at, number) in [(24, 1), (40, 34), (48, last_usable), (72, 2)] {
+        put(&mut disk, header + at, &number.to_le_bytes());
+    }
+    put(&mut disk, header + 80, &128u32.to_le_bytes());
+    put(&mut disk, header + 84, &128u32.to_le_bytes());
+    let table = crc32fast::hash(&disk[2 * SECTOR..34 * SECTOR]);
+    put(&mut disk, header + 88, &table.to_le_bytes());
+    let sum = crc32fast::hash(&disk[header..header + 92]);
+    put(&mut disk, header + 16, &sum.to_le_bytes());
+    disk
+}
+
+#[test]
+fn a_gpt_is_read_where_linux_takes_it_for_one() {
+    let sectors = (in_gpt(0).len() / SECTOR) as u64;
+    let mut disk = Memory::new(in_gpt(sectors - 1));
+    assert_eq!(done(&mut disk, "list-filesystems\nmount /dev/sda1 /\nls /"), "/dev/sda1: vfat\n");
+    // It was made for a larger disk.
+    assert!(unfit(&Memory::new(in_gpt(sectors)), "list-partitions").contains("GPT is damaged"));
+    // The MBR does not protect it.
+    put(&mut disk.bytes, 446 + 8, &2u32.to_le_bytes());
+    assert!(unfit(&disk, "list-partitions").contains("damaged, or no longer in use"));
 }
 
 /// Where damage hurts: boot sector, FSInfo, tables, root directory and the first clusters.

@@ -21,8 +21,10 @@ use table::Table;
 
 /// Longest file that is read, or written to.
 const FILE_BYTES_MAX: u32 = 16 << 20;
-/// Deepest directory that is removed with all that is in it.
+/// Deepest directory that is removed with all that is in it, and how much that may be: entries of a directory are kept while
+/// what is below them goes.
 const DEPTH_MAX: usize = 64;
+const REMOVED_MAX: usize = 1 << 17;
 
 /// A mounted file system.
 #[derive(Debug)]
@@ -156,14 +158,14 @@ impl Fat {
         Ok(content)
     }
 
-    /// The clusters of a file: as many as its size needs, at least.
+    /// The clusters of a file: as many as its size needs.
     fn clusters_of(&self, disk: &mut Overlay<'_>, entry: &Entry) -> Result<Vec<u32>> {
         let chain = match entry.first_cluster() {
             0 => Vec::new(),
             first => self.table.chain(disk, first)?,
         };
-        if (chain.len() as u64) * u64::from(self.geometry.cluster_bytes) < u64::from(entry.size()) {
-            return Err(Trouble::doubt("a file is longer than its clusters"));
+        if chain.len() as u64 != u64::from(entry.size().div_ceil(self.geometry.cluster_bytes)) {
+            return Err(Trouble::doubt("a file has more clusters than its size needs, or fewer"));
         }
         Ok(chain)
     }
@@ -241,13 +243,26 @@ impl Fat {
     }
 
     /// Removes a file, or a directory with all that is in it.
-    pub(super) fn remove_all(&mut self, disk: &mut Overlay<'_>, entry: &Entry, depth: usize) -> Result<()> {
+    pub(super) fn remove_all(&mut self, disk: &mut Overlay<'_>, entry: &Entry) -> Result<()> {
+        self.remove_below(disk, entry, 0, &mut { REMOVED_MAX })
+    }
+
+    fn remove_below(
+        &mut self,
+        disk: &mut Overlay<'_>,
+        entry: &Entry,
+        depth: usize,
+        room: &mut usize,
+    ) -> Result<()> {
         if depth > DEPTH_MAX {
             return Err(Trouble::doubt("directories lie very deep"));
         }
         if entry.is_directory() {
-            for child in self.entries(disk, Directory::At(entry.first_cluster()))? {
-                self.remove_all(disk, &child, depth + 1)?;
+            let children = self.entries(disk, Directory::At(entry.first_cluster()))?;
+            let left = room.checked_sub(children.len());
+            *room = left.ok_or_else(|| Trouble::doubt("it removes very many files"))?;
+            for child in children {
+                self.remove_below(disk, &child, depth + 1, room)?;
             }
         }
         self.remove(disk, entry)
