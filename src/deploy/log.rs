@@ -25,7 +25,12 @@ pub(super) fn text(script: &Expanded, engine: Engine, ended: &Ended, took: Durat
         Err(stop) => format!("failed: {}", said(script, stop)),
     };
     let _ = writeln!(text, "{outcome}, after {} ms", took.as_millis());
-    text
+    text.lines().map(|line| without_controls(line) + "\n").collect()
+}
+
+/// A line for people: what control characters may do to somebody's terminal is not for a log.
+pub(super) fn without_controls(line: &str) -> String {
+    line.trim_end_matches('\r').replace(|c: char| c.is_control() && c != '\t', "\u{fffd}")
 }
 
 /// Why a job failed, as its task says it.
@@ -36,7 +41,7 @@ pub(super) fn refusal(script: &Expanded, stop: &Stop) -> Refusal {
 
 /// `step 2 "Configure", line 7: mkdir: …`
 fn said(script: &Expanded, stop: &Stop) -> String {
-    let message = script.mask(stop.message.trim_end());
+    let message = without_controls(&script.mask(stop.message.trim_end()));
     let Some(step) = stop.step else { return message };
     let name = script.steps().nth(step).unwrap_or_default();
     match stop.line {
@@ -67,5 +72,16 @@ mod tests {
         let text = text(&script, Engine::Guestfish, &ended, Duration::from_secs(1));
         assert!(text.contains("echo ********\n") && !text.contains("s3cret"), "{text}");
         assert!(text.contains("\nsaid\n=== end\nstep 1 \"Configure\": 12 ms\nfailed: step 1"), "{text}");
+    }
+    #[test]
+    fn a_log_does_nothing_to_a_terminal() {
+        let step = Step { name: "s".into(), content: "echo \x1b[2J\tx".into(), has_attributes: false };
+        let script = expand(&[step], &Values::new()).unwrap();
+        let message = "rm: /\x1b[2J: No such file".to_owned();
+        let stop = Stop { step: Some(0), line: Some(1), message, code: api::Code::ScriptFailed };
+        assert!(!refusal(&script, &stop).message.contains('\x1b'));
+        let ended = Ended { outcome: Err(stop), steps: Vec::new(), output: "a\x1b[2J\r\n\tb\n".into() };
+        let text = text(&script, Engine::Builtin, &ended, Duration::ZERO);
+        assert!(!text.contains('\x1b') && text.contains("\na\u{fffd}[2J\n\tb\n=== end\n"), "{text:?}");
     }
 }

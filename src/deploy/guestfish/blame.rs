@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::Code;
 use config::Size;
-use script::{Expanded, Origin};
+use script::{Command, Expanded, Kind, Origin, commands, parse};
 
 use super::contained::End;
 use super::output::Message;
@@ -76,8 +76,10 @@ impl Facts<'_> {
             return Stop { step: None, line: None, message, code: Code::Internal };
         }
         let said = self.messages.iter().rev().find_map(|message| self.stopped_by(message));
-        let (origin, message) =
-            said.or_else(|| self.shell_line()).unwrap_or_else(|| (None, self.last_line()));
+        let (origin, message) = said
+            .or_else(|| self.refused_line())
+            .or_else(|| self.shell_line())
+            .unwrap_or_else(|| (None, self.last_line()));
         Stop {
             step: origin.map_or_else(|| self.step(), |origin| Some(origin.step)),
             line: origin.map(|origin| origin.line),
@@ -106,20 +108,41 @@ impl Facts<'_> {
         self.find(|line| line.split_ascii_whitespace().next() == Some(command))
     }
 
+    /// A line that guestfish refuses as it reads it: it says why, and not where. It goes past none of them.
+    fn refused_line(&self) -> Option<(Option<Origin>, String)> {
+        let last = self.last_line();
+        let refused = |command: &Command| match &command.kind {
+            Kind::Malformed(why) => last.strip_prefix("guestfish: ")?.starts_with(why).then(|| why.clone()),
+            Kind::Call(call) => {
+                let known = commands::known(&call.name).filter(|known| !known.takes(call.arguments.len()))?;
+                let is_said = last.ends_with(&format!("for more help on {}", known.name));
+                is_said.then(|| format!("{}: incorrect number of arguments", call.name))
+            }
+            Kind::Shell(_) | Kind::Inline(_) => None,
+        };
+        self.commands().find_map(|command| Some((Some(origin(&command)), refused(&command)?)))
+    }
+
     /// guestfish says nothing of a shell command that failed. Where there is only one, it was that.
     fn shell_line(&self) -> Option<(Option<Origin>, String)> {
-        let step = self.step()?;
-        let is_shell = |line: &&String| line.starts_with('!') || line.starts_with("<!") || line.contains('|');
-        let mut lines = self.script.lines_of(step).iter().filter(is_shell);
-        lines.next()?;
-        let origin = match lines.next() {
-            None => self.find(|line| is_shell(&&line.to_owned())),
-            Some(_) => None,
+        let is_shell = |command: &Command| match &command.kind {
+            Kind::Shell(_) | Kind::Inline(_) => true,
+            Kind::Call(call) => call.pipe.is_some(),
+            Kind::Malformed(_) => false,
         };
+        let mut found = self.commands().filter(is_shell);
+        let first = found.next()?;
+        let origin = found.next().is_none().then(|| origin(&first));
         let last = self.last_line();
         let said =
             if last.is_empty() { String::new() } else { format!("; the last that was printed: {last}") };
         Some((origin, format!("a shell command of the script failed{said}")))
+    }
+
+    /// The commands of the step that was begun last, but for those that may fail.
+    fn commands(&self) -> impl Iterator<Item = Command> {
+        let step = self.step();
+        parse(self.script).into_iter().filter(move |command| Some(command.step) == step && !command.quiet)
     }
 
     fn find(&self, is_it: impl Fn(&str) -> bool) -> Option<Origin> {
@@ -136,6 +159,10 @@ impl Facts<'_> {
         let line = self.output.lines().rev().find(|line| !line.trim().is_empty());
         line.unwrap_or_default().trim().to_owned()
     }
+}
+
+fn origin(command: &Command) -> Origin {
+    Origin { step: command.step, line: command.line }
 }
 
 /// `*stdin*:7: libguestfs: error: …` is 7.
@@ -168,6 +195,16 @@ mod tests {
     }
 
     fn outcome(contents: &[&str], messages: &[(usize, &str)], marks: usize, end: &End) -> Result<(), Stop> {
+        outcome_of(contents, messages, marks, end, "a\nlast\n\n")
+    }
+
+    fn outcome_of(
+        contents: &[&str],
+        messages: &[(usize, &str)],
+        marks: usize,
+        end: &End,
+        output: &str,
+    ) -> Result<(), Stop> {
         let script = script(contents);
         let messages: Vec<_> = messages
             .iter()
@@ -178,7 +215,7 @@ mod tests {
             text: &Text::new(&script, "m-", false),
             messages: &messages,
             marks,
-            output: "a\nlast\n\n",
+            output,
             time_max: Duration::from_secs(9),
         };
         facts.outcome(end)
@@ -222,6 +259,28 @@ mod tests {
         // Of an earlier step nothing is said.
         assert_eq!(failed(&["nosuch", "!false"], &[(1, "nosuch: unknown command")], 2).0, Some(1));
         assert_eq!(failed(&["mkdir"], &[], 1), (Some(0), None, "last".to_owned()));
+    }
+
+    #[test]
+    fn what_only_looks_like_a_shell_command_is_not_to_blame() {
+        let script = "upload -<<E /x\na | b\n!c\nE\n# d | e\n-!false\necho \"|\"\n!false";
+        assert_eq!(failed(&[script], &[], 1).1, Some(8));
+        assert_eq!(
+            failed(&["upload -<<E /x\na | b\nE\n-!false"], &[], 1),
+            (Some(0), None, "last".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_refused_as_it_is_read_is_found() {
+        let script = "!true\n-mkdir\nupload -<<E /x\necho \"\nE\necho \"x\nmkdir a b";
+        let stopped = |output: &str| outcome_of(&[script], &[], 1, &exited(1), output).unwrap_err();
+        let stop = stopped("x\nguestfish: unterminated double quote\n");
+        assert_eq!((stop.line, stop.message.as_str()), (Some(6), "unterminated double quote"));
+        let usage = "error: incorrect number of arguments\nusage: mkdir path\ntype 'help mkdir' for more help on mkdir\n";
+        let stop = stopped(usage);
+        assert_eq!((stop.line, stop.message.as_str()), (Some(7), "mkdir: incorrect number of arguments"));
+        assert!(stopped("no").message.starts_with("a shell command of the script failed"));
     }
 
     #[test]

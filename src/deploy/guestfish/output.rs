@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::limits::{KEPT_BYTES_MAX, LINE_BYTES_MAX};
+use crate::deploy::log::without_controls;
 
 /// What is taken off the end of a line that was cut: a part of a password may be there, too short to be known.
 const CUT_TAIL_BYTES: usize = 4 << 10;
@@ -116,8 +117,7 @@ impl<'a> Output<'a> {
             line.truncate(end);
             line += " …";
         }
-        // What control characters may do to somebody's terminal is not for a log.
-        let line = line.trim_end_matches('\r').replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
+        let line = without_controls(&line);
         if let Some(text) = message(&line) {
             if self.messages.len() == MESSAGES_MAX {
                 self.messages.remove(0);
