@@ -86,12 +86,20 @@ mkdir-p /a/b/c/d/e/f/g
 -mkdir /a
 -mkdir /A
 -mkdir /no/such
+-mkdir /none/.
+-write /none/. x
+-mkdir /a/.
 -mkdir-p /a/b
 upload -<<STOP /a/b/c/file
 x
 STOP
 -mkdir /a/b/c/file/x
 -mkdir-p /a/b/c/file
+-mkdir-p /a/b/c/file/
+-rm /a/b/c/file/.
+-rm /a/b/.
+exists /a/b/c/file/.
+ls /a/./b/.
 -mkdir-p /a/b/c/file/x
 -rmdir /a
 -rmdir /a/b/c/file

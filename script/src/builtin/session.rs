@@ -294,6 +294,7 @@ impl<'d> Session<'d> {
         }
         match fat.walk(disk, path).map_err(says_errno)? {
             Target::There(node) if node.directory().is_some() => Ok(()),
+            _ if path.ends_with('/') => says(format!("mkdir_p: {path}: {}", Errno::NotDirectory)),
             _ => says(format!("mkdir_p: {path}: a path element was not a directory")),
         }
     }

@@ -149,6 +149,24 @@ fn a_failing_command_ends_the_session_unless_it_may_fail() {
 }
 
 #[test]
+fn a_dot_is_in_directories_only() {
+    let mut disk = Memory::new(formatted(16));
+    let plan = "mount /dev/sda /\nwrite /f x\n-mkdir /new/.\n-write /new/. x\n-rm /f/.\nexists /f/.\nls /.\n-mkdir-p /f/";
+    let printed = done(&mut disk, plan);
+    let said: Vec<&str> =
+        printed.lines().map(|line| line.trim_start_matches("libguestfs: error: ")).collect();
+    let expected = [
+        "mkdir: /new/.: No such file or directory",
+        "internal_write: open: /new/.: No such file or directory",
+        "rm: /f/.: Not a directory",
+        "false",
+        "f",
+        "mkdir_p: /f/: Not a directory",
+    ];
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn every_step_is_told_once_and_in_order() {
     let step = |content: &str| Step { name: "s".into(), content: content.into(), has_attributes: false };
     let steps = [step("# nothing"), step("echo a\necho b"), step(""), step("echo c"), step("")];

@@ -73,12 +73,15 @@ impl Fat {
         self.table.close(disk)
     }
 
-    /// Follows a path from the root; `..` stays below it.
+    /// Follows a path from the root; `..` stays below it, and `.` is in directories only.
     pub(super) fn walk(&self, disk: &mut Overlay<'_>, path: &str) -> Result<Target> {
         let mut way: Vec<Node> = Vec::new();
-        let mut names = path.split('/').filter(|name| !name.is_empty() && *name != ".").peekable();
+        let mut names = path.split('/').filter(|name| !name.is_empty()).peekable();
         while let Some(name) = names.next() {
             let directory = way.last().unwrap_or(&Node::Root).directory().ok_or(Errno::NotDirectory)?;
+            if name == "." {
+                continue;
+            }
             if name == ".." {
                 way.pop();
                 continue;
