@@ -336,6 +336,7 @@ fn guaranteed_room_is_there_however_full_the_others_make_it() {
     assert!((80..=120).contains(&taken), "{taken}");
     // Neither the neighbour, nor an image, nor the same after a restart gets it.
     assert!(rig.store.begin_import("i").unwrap().write_at(0, &[1; 4096]).is_err());
+    assert_eq!(rig.store.take_room(1).unwrap_err().kind(), Kind::NoSpace, "what is written beside the store");
     drop(greedy);
     rig.disk = rig.disk.kill();
     rig.store = open(&rig.disk, rig.geometry).unwrap();

@@ -83,8 +83,9 @@ pub(crate) async fn extract(
                     names.push(format!("{} {name:?}", Kind::GoldenImage));
                     images[index] = Place::There(id);
                 }
-                Err(refusal) => {
+                Err(mut refusal) => {
                     forget(catalog, importer, imported).await;
+                    refusal.message = format!("golden image {name:?}: {}", refusal.message).into();
                     return Err(refusal);
                 }
             }
@@ -379,6 +380,15 @@ fn found<T>(found: Result<T>) -> Result<Option<T>> {
     }
 }
 
+/// What is wrong with an artifact is told with its name.
+fn of<T>(kind: Kind, name: &str, made: Result<T>) -> Result<T> {
+    made.map_err(|error| match error {
+        Error::Invalid { field, message } => Error::invalid(field, format!("{kind} {name:?}: {message}")),
+        error @ Error::NotFound { .. } => Error::invalid(name, format!("{kind} {name:?}: {error}")),
+        error => error,
+    })
+}
+
 /// Makes all artifacts but images.
 fn write(tx: &Tx<'_>, archive: &Archive, images: &[Place], mode: Mode) -> Result<Extracted> {
     let mut extracted = Extracted::default();
@@ -392,7 +402,7 @@ fn write(tx: &Tx<'_>, archive: &Archive, images: &[Place], mode: Mode) -> Result
                 let new =
                     PlanScriptBody { name: title(&name)?, ..archive.members.scripts[index].body.clone() };
                 Place::There(extracted.noted(
-                    plan_scripts::insert(tx, &new)?.envelope.id,
+                    of(Kind::PlanScript, &name, plan_scripts::insert(tx, &new))?.envelope.id,
                     Kind::PlanScript,
                     &name,
                 ))
@@ -410,7 +420,8 @@ fn write(tx: &Tx<'_>, archive: &Archive, images: &[Place], mode: Mode) -> Result
                     step.plan_script_uri =
                         settled.there_is_script(tx, step).map(|id| id.to_string()).unwrap_or_default();
                 }
-                let made = build_plans::insert(tx, &new, Origin::Bundle)?.envelope.id;
+                let made = build_plans::insert(tx, &new, Origin::Bundle);
+                let made = of(Kind::BuildPlan, &name, made)?.envelope.id;
                 Place::There(extracted.noted(made, Kind::BuildPlan, &name))
             }
             there => extracted.there(there),
@@ -421,7 +432,8 @@ fn write(tx: &Tx<'_>, archive: &Archive, images: &[Place], mode: Mode) -> Result
         let place = match settled.deployment_plan(tx, index)? {
             Place::New(name) => {
                 let new = settled.plan_body(index, &name)?;
-                let made = deployment_plans::insert(tx, &new, Origin::Bundle)?.envelope.id;
+                let made = deployment_plans::insert(tx, &new, Origin::Bundle);
+                let made = of(Kind::DeploymentPlan, &name, made)?.envelope.id;
                 Place::There(extracted.noted(made, Kind::DeploymentPlan, &name))
             }
             there => extracted.there(there),

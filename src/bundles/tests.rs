@@ -402,7 +402,8 @@ async fn an_extraction_that_fails_leaves_no_image() {
         members.remove("SHA256SUM.sha256sum");
         with_sums(members);
     });
-    assert!(server.extract(&server.file(&broken), Mode::Rename).await.is_err());
+    let refusal = server.extract(&server.file(&broken), Mode::Rename).await.unwrap_err();
+    assert_eq!(&*refusal.message, "build plan \"HPE - deploy (UEFI)\": there is no plan script \"nobody\"");
     assert_eq!(server.names(), Vec::<String>::new());
     assert!(server.store.images().unwrap().is_empty());
 }
@@ -417,6 +418,7 @@ async fn a_disk_that_is_none_leaves_nothing() {
     });
     let refusal = server.extract(&server.file(&broken), Mode::Careful).await.unwrap_err();
     assert!(refusal.message.contains("holds 2 files"), "{refusal}");
+    assert!(refusal.message.starts_with("golden image \"HPE - disk [1]\": "), "{refusal}");
     assert_eq!(server.names(), Vec::<String>::new());
 }
 

@@ -1,7 +1,7 @@
 //! Writing a bundle.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ pub(crate) fn write(
     chosen: &Chosen,
     step: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> io::Result<Contents> {
+    let file = InRoom { file, store: store.clone() };
     let mut writer = Writer::new(BufWriter::with_capacity(BUFFER_BYTES, file));
     let mut contents = Contents::default();
     for (id, (row, read_only)) in &chosen.scripts {
@@ -95,14 +96,41 @@ fn disks(
     Ok(())
 }
 
+/// The archive's file, which takes nothing of the store's reserve.
+struct InRoom {
+    file: File,
+    store: Arc<Store>,
+}
+
+impl Write for InRoom {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let no_room = |error: cow::Error| match error.kind() {
+            cow::Kind::NoSpace => io::Error::new(io::ErrorKind::StorageFull, error),
+            _ => io::Error::other(error),
+        };
+        self.store.take_room(bytes.len() as u64).map_err(no_room)?;
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for InRoom {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
 /// An archive on its way, and the sums of what is in it.
 struct Writer {
-    archive: ZipWriter<BufWriter<File>>,
+    archive: ZipWriter<BufWriter<InRoom>>,
     sums: Vec<(String, String)>,
 }
 
 impl Writer {
-    fn new(file: BufWriter<File>) -> Self {
+    fn new(file: BufWriter<InRoom>) -> Self {
         Self { archive: ZipWriter::new(file), sums: Vec::new() }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use api::{Code, Refusal, iso8601};
 use axum::body::Body;
+use cow::Store;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
@@ -124,6 +125,12 @@ impl Control {
         let contents = write(&self.store, file, &manifest, &new.chosen, &mut step).map_err(|error| {
             if stop.load(Ordering::Relaxed) { io(std::io::ErrorKind::Interrupted.into()) } else { io(error) }
         })?;
+        // A backup that nobody could restore must not take the place of one that can be.
+        Archive::look(unkept.path(), self.importer.size_max).map_err(|error| {
+            let mut refusal = refusals::of_bundle(&error);
+            refusal.message = format!("the bundle could not be extracted again: {}", refusal.message).into();
+            refusal.details("nothing is left of it; a backup that there was stays")
+        })?;
         self.keep(unkept, manifest, contents, false)
     }
 
@@ -163,7 +170,10 @@ impl Control {
                 Ok(id)
             }
             Err(error) => {
-                self.bundles.directory.remove(id);
+                // Where the catalog cannot say whether it has the row, the archive stays.
+                if self.catalog.damage().is_empty() {
+                    self.bundles.directory.remove(id);
+                }
                 Err(refusals::of_catalog(&error))
             }
         }
@@ -179,7 +189,7 @@ impl Control {
         let (unkept, file) =
             self.bundles.directory.new_file().map_err(|error| refusals::of_io("write the bundle", &error))?;
         let most = archive_bytes_max(self.importer.size_max);
-        receive(body, file, most).await?;
+        receive(self.store.clone(), body, file, most).await?;
         let control = self.clone();
         let kept = tokio::task::spawn_blocking(move || {
             let image_bytes_max = control.importer.size_max;
@@ -275,7 +285,7 @@ fn conflicts(mut refusal: Refusal) -> Refusal {
 }
 
 /// Writes a body to a file, on a thread that may wait for the disk.
-async fn receive(mut body: Body, mut file: File, most: u64) -> Result<(), Refusal> {
+async fn receive(store: Arc<Store>, mut body: Body, mut file: File, most: u64) -> Result<(), Refusal> {
     let (parts, mut waiting) = mpsc::channel::<axum::body::Bytes>(PARTS_WAITING_MAX);
     let writer = tokio::task::spawn_blocking(move || {
         let mut bytes = 0_u64;
@@ -285,6 +295,7 @@ async fn receive(mut body: Body, mut file: File, most: u64) -> Result<(), Refusa
                 return Err(Refusal::new(Code::TooLarge, format!("the bundle has more than {most} bytes"))
                     .action("raise images.size_max in osvold's configuration"));
             }
+            store.take_room(part.len() as u64).map_err(|error| refusals::of_store(&error))?;
             file.write_all(&part).map_err(|error| refusals::of_io("write the bundle", &error))?;
         }
         Ok(())

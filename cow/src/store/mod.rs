@@ -150,6 +150,11 @@ impl Store {
         self.context.disk.space(root).map_err(|error| Error::io("ask for the space of", root, error))
     }
 
+    /// Takes room for bytes that are written beside the store, on its file system; an error when only the reserve is left.
+    pub fn take_room(&self, bytes: u64) -> Result<()> {
+        self.context.take_room(bytes.div_ceil(crate::limits::BLOCK_BYTES))
+    }
+
     /// Makes every open volume durable and writes its map down. Call it once nothing uses them any more.
     pub fn close(&self) -> Result<()> {
         let open: Vec<_> =
