@@ -322,8 +322,14 @@ async fn download(State(control): State<Arc<Control>>, Path(id): Path<String>) -
         std::io::ErrorKind::NotFound => missing(&bundle.envelope.name),
         _ => refusals::of_io("read the bundle", &error),
     })?;
-    control.write(move |tx| rows::downloaded(tx, id)).await?;
-    let mut response: Response = reading::body_of(file).into_response();
+    // Somebody may need it most when the catalog is not written any more.
+    if let Err(refusal) = control.write(move |tx| rows::downloaded(tx, id)).await {
+        tracing::warn!(
+            bundle = bundle.envelope.name,
+            "the time of a download is not written down: {refusal}"
+        );
+    }
+    let mut response: Response = reading::body_for_client(file).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bundle.size_bytes));
