@@ -23,6 +23,7 @@ use crate::catalog::tasks::Subject;
 use crate::catalog::{self, Error, Kind, Tx, hardware};
 use crate::deploy::Report;
 use crate::lifecycle::{Beginning, Scratch};
+use crate::seed::Source;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -96,6 +97,12 @@ fn prepare(tx: &Tx<'_>, reference: &str, said: PlanTrial) -> catalog::Result<Tri
     let hardware = server.map(|server| server.envelope.id);
     let values =
         deployment_plans::script_values(tx, id, Target { attributes: &attributes, hardware, extra: &extra })?;
+    if let Some(option) = plan.cloud_init.clone() {
+        Source::checked(option, &plan.attributes, values.clone(), &plan.envelope.name).map_err(|fault| {
+            let field = fault.attribute.as_deref().unwrap_or("cloudInit");
+            Error::invalid(field, format!("the seed cannot be made: {fault}"))
+        })?;
+    }
     let steps = deployment_plans::script_steps(tx, plan.build_plan)?;
     let script = script::expand(&steps, &values).map_err(|faults| {
         let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
@@ -149,4 +156,37 @@ async fn keep(scratch: &mut Scratch, name: &str) -> Result<(), Refusal> {
     let kept = scratch.keep(name).await?;
     scratch.task().log(format!("volume kept as {}", kept.name));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::build_plans::{self, Origin};
+    use crate::catalog::{Catalog, golden_images};
+
+    #[test]
+    fn a_seed_that_could_not_be_made_is_told_before_anything_is_tried() {
+        let directory = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&directory.path().join("catalog")).unwrap();
+        let json = |text: &str| text.to_owned();
+        catalog
+            .write(|tx| {
+                let new = golden_images::NewGoldenImage { name: "i".into(), ..Default::default() };
+                golden_images::insert(tx, uuid::Uuid::from_u128(7), new)?;
+                let build = json(r#"{"name": "as-is", "oeBuildPlanType": "deploy", "buildStep": []}"#);
+                build_plans::insert(tx, &serde_json::from_str(&build).unwrap(), Origin::Written)?;
+                let plan = json(
+                    r##"{"name": "cloud", "oeBuildPlanURI": "as-is", "goldenImageURI": "i",
+                        "cloudInit": {"userData": "#cloud-config\nmotto: @Motto@\n"}}"##,
+                );
+                deployment_plans::insert(tx, &serde_json::from_str(&plan).unwrap(), Origin::Written)
+            })
+            .unwrap();
+        let tried = |value: &str| {
+            let said = serde_json::json!({ "osCustomAttributes": [{ "name": "Motto", "value": value }] });
+            catalog.read(|tx| prepare(tx, "cloud", serde_json::from_value(said).unwrap()).map(drop))
+        };
+        tried("fine").unwrap();
+        assert!(matches!(tried("a: b"), Err(Error::Invalid { field, .. }) if field == "Motto"));
+    }
 }

@@ -18,7 +18,8 @@ mod ignition;
 mod nocloud;
 mod yaml;
 
-use api::{Attach, CloudInit, Datasource};
+use api::{Attach, CloudInit, CustomAttribute, Datasource};
+use script::Values;
 use serde::{Deserialize, Serialize};
 
 pub use disk::unit_id;
@@ -71,6 +72,21 @@ impl std::fmt::Debug for Seed {
 }
 
 impl Source {
+    /// What a plan's option, its attributes and their values make for a machine of this name, if a seed can be made of it.
+    ///
+    /// # Errors
+    /// What is missing or wrong, and where.
+    pub fn checked(
+        option: CloudInit,
+        attributes: &[CustomAttribute],
+        values: Values,
+        name: &str,
+    ) -> Result<Self, Fault> {
+        let source = Self { option, facts: Facts::gather(attributes, values, name)? };
+        source.check()?;
+        Ok(source)
+    }
+
     /// Whether a seed can be made of it.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::catalog::profiles::Profile;
 use crate::catalog::{Error, Result, Tx, deployment_plans};
 use crate::lifecycle::placement::Plan;
-use crate::seed::{Facts, Fault, Source};
+use crate::seed::{Fault, Source};
 
 /// What the seed of a new volume is made from; `None` when its plan has none.
 pub(super) fn source(tx: &Tx<'_>, plan: &Plan, profile: &Profile) -> Result<Option<Arc<Source>>> {
@@ -17,8 +17,6 @@ pub(super) fn source(tx: &Tx<'_>, plan: &Plan, profile: &Profile) -> Result<Opti
         let message = format!("the seed of deployment plan {:?} cannot be made: {fault}", plan.name);
         Error::invalid(fault.attribute.as_deref().unwrap_or("osDeploymentPlanUri"), message)
     };
-    let facts = Facts::gather(&row.attributes, values, &profile.envelope.name).map_err(told)?;
-    let source = Source { option, facts };
-    source.check().map_err(told)?;
+    let source = Source::checked(option, &row.attributes, values, &profile.envelope.name).map_err(told)?;
     Ok(Some(Arc::new(source)))
 }
