@@ -1,7 +1,7 @@
 //! `osvol bundle`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write, stderr, stdin};
+use std::io::{self, IsTerminal, Read, Write, stderr, stdin};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -21,6 +21,8 @@ use crate::output::Output;
 use crate::table::{Column, Table};
 
 const BUNDLES: Named = Named { collection: api::ARTIFACT_BUNDLES, words: "bundle" };
+/// Bytes that are read at a time.
+const PART_BYTES: usize = 1 << 20;
 const BACKUPS: &str = "/rest/artifact-bundles/backups";
 
 pub(crate) fn run(command: &BundleCommand, client: &Client, output: &Output) -> Result<(), Failure> {
@@ -98,9 +100,9 @@ fn upload(file: &Path, client: &Client, output: &Output) -> Result<(), Failure> 
     let mut source = File::open(file).map_err(Failure::file("open", file))?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let json = client.upload_file(api::ARTIFACT_BUNDLES, &name, |out| {
-        let mut part = vec![0; 1 << 20];
+        let mut part = vec![0; PART_BYTES];
         loop {
-            match io::Read::read(&mut source, &mut part) {
+            match source.read(&mut part) {
                 Ok(0) => return Ok(()),
                 Ok(read) => out.write_all(&part[..read]).map_err(UploadError::Send)?,
                 Err(error) => return Err(UploadError::Source(Failure::file("read", file)(error))),
@@ -123,13 +125,29 @@ fn download(name: &str, file: &Path, force: bool, client: &Client, output: &Outp
         .mode(0o600)
         .open(new.staged())
         .map_err(failed("create"))?;
-    let bytes = io::copy(&mut body, &mut out).map_err(|error| client.broken(error))?;
+    let bytes = copied(&mut body, &mut out, client, file)?;
     out.sync_all().map_err(failed("write"))?;
     new.place()?;
     match output.json {
         true => Ok(()),
         false => {
             output.text(&format!("bundle {name} written to {}: {}", file.display(), Size::from_bytes(bytes)))
+        }
+    }
+}
+
+/// Copies all; who cannot read and who cannot write are told apart.
+fn copied(body: &mut impl Read, out: &mut File, client: &Client, file: &Path) -> Result<u64, Failure> {
+    let (mut part, mut bytes) = (vec![0; PART_BYTES], 0);
+    loop {
+        match body.read(&mut part) {
+            Ok(0) => return Ok(bytes),
+            Ok(read) => {
+                out.write_all(&part[..read]).map_err(Failure::file("write", file))?;
+                bytes += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(client.broken(error)),
         }
     }
 }

@@ -75,7 +75,15 @@ pub(super) fn copied(
         body.insert("hpProvided".to_owned(), Value::Bool(false));
         body.remove("eTag");
     };
-    kind.create(&kind.changed(name, like, client)?, "created", client, output)
+    let new = kind.changed(name, like, client)?;
+    kind.create(&new, "created", client, output)?;
+    let secret = |one: &&Value| one["type"].as_str() == Some("password");
+    let attributes = new["customAttributes"].as_array().into_iter().flatten().filter(secret);
+    let names: Vec<_> = attributes.filter_map(|one| one["name"].as_str()).collect();
+    if !names.is_empty() {
+        eprintln!("osvol: passwords are not copied; the copy has none of its own for {}", names.join(", "));
+    }
+    Ok(())
 }
 
 /// `NAME=VALUE`, split.
