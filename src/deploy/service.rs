@@ -147,9 +147,13 @@ impl Deployer {
 
     /// The built-in engine for scripts that fit it, guestfish for all others.
     async fn engine(&self, job: &Job, volume: &Arc<Volume>) -> Result<Engine, Refusal> {
-        let (script, disk) = (job.script.clone(), volume.clone());
-        let fits = blocking(move || builtin::fits(&script, &*disk)).await?;
-        match self.guestfish.readiness().refusal() {
+        // To find out is to run them: as many at a time, and with as much memory.
+        let place = self.quick_slots.acquire().await.map_err(|_| is_stopping())?;
+        let (script, disk, guestfish) = (job.script.clone(), volume.clone(), self.guestfish.clone());
+        let (fits, refusal) =
+            blocking(move || (builtin::fits(&script, &*disk), guestfish.readiness().refusal())).await?;
+        drop(place);
+        match refusal {
             None if fits && !job.squeeze => Ok(Engine::Builtin),
             None => Ok(Engine::Guestfish),
             // Free space is given back by guestfish alone: an image captured without it is larger, and as good.
@@ -301,4 +305,35 @@ fn stop(refusal: &Refusal) -> Stop {
 
 fn internal(what: &str, error: &std::io::Error) -> Stop {
     Stop { step: None, line: None, message: format!("cannot {what}: {error}"), code: Code::Internal }
+}
+
+#[cfg(test)]
+mod tests {
+    use cow::NewVolume;
+    use script::{Step, Values, expand};
+
+    use super::*;
+
+    /// To find out which engine scripts are for takes a place as running them does; there are none when the daemon stops.
+    #[tokio::test]
+    async fn scripts_are_not_tried_beyond_the_places_for_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("store")).unwrap();
+        let new = NewVolume { name: "v".into(), image: None, size_bytes: Some(1 << 20) };
+        let volume = store.create_volume(new).unwrap().id;
+        let settings = config::Plans { guestfish: "/nonexistent".into(), ..config::Plans::default() };
+        let deployer = Deployer::new(store, &settings, &directory.path().join("jobs")).unwrap();
+        let step = Step { name: "s".into(), content: "command ls".into(), has_attributes: false };
+        let job = || Job {
+            id: "1".into(),
+            volume,
+            script: expand(std::slice::from_ref(&step), &Values::new()).unwrap(),
+            squeeze: false,
+        };
+        let failed = deployer.run(job(), &|_| ()).await.unwrap_err();
+        assert_eq!(failed.refusal.error_code, Code::MissingTool);
+        deployer.stop();
+        let failed = deployer.run(job(), &|_| ()).await.unwrap_err();
+        assert_eq!(failed.refusal.error_code, Code::Stopping);
+    }
 }
