@@ -131,7 +131,7 @@ fn list(client: &Client, output: &Output) -> Result<(), Failure> {
         return output.text(&answer.json);
     }
     let mut table = Table::new(&[
-        Column::Left("NAME"),
+        Column::Cut("NAME"),
         Column::Left("HEALTH"),
         Column::Right("SIZE"),
         Column::Right("ALLOCATED"),
