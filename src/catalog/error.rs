@@ -36,7 +36,7 @@ pub enum Error {
         near: Option<String>,
     },
     /// The name is taken.
-    #[error("a {kind} named {name:?} exists")]
+    #[error("{} {kind} named {name:?} exists", kind.article())]
     NameExists {
         /// Of what.
         kind: Kind,

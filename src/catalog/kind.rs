@@ -87,6 +87,12 @@ impl Kind {
         format!("/rest/{}/{id}", self.category())
     }
 
+    /// What stands before its words.
+    #[must_use]
+    pub fn article(self) -> &'static str {
+        if self.words().starts_with(['a', 'e', 'O']) { "an" } else { "a" }
+    }
+
     /// What people call one.
     #[must_use]
     pub fn words(self) -> &'static str {
@@ -132,6 +138,12 @@ mod tests {
         assert_eq!(Kind::PlanScript.key("my script"), "my script");
         assert_eq!(Kind::PlanScript.key("/rest/build-plans/abc"), "/rest/build-plans/abc");
         assert_eq!(Kind::ServerHardware.uri("x"), "/rest/server-hardware/x");
+    }
+
+    #[test]
+    fn words_have_their_article() {
+        let an = Kind::ALL.into_iter().filter(|kind| kind.article() == "an");
+        assert!(an.eq([Kind::ArtifactBundle, Kind::EnclosureGroup, Kind::OsVolume]));
     }
 
     #[test]

@@ -127,9 +127,9 @@ impl Control {
         })?;
         // A backup that nobody could restore must not take the place of one that can be.
         Archive::look(unkept.path(), self.importer.size_max).map_err(|error| {
-            let mut refusal = refusals::of_bundle(&error);
-            refusal.message = format!("the bundle could not be extracted again: {}", refusal.message).into();
-            refusal.details("nothing is left of it; a backup that there was stays")
+            Refusal::new(Code::BadBundle, format!("the bundle could not be extracted again: {error}"))
+                .details("nothing is left of it; a backup that there was stays")
+                .action("where a name is at fault, give that artifact another; where a size is, raise images.size_max")
         })?;
         self.keep(unkept, manifest, contents, false)
     }
