@@ -181,7 +181,11 @@ cp /empty /another
 -cp /d /f
 -cp /nope /f
 -cp /copy /nope/f
+-cp /copy /target/f
 -mv /nope /f
+-mv /copy "/f "
+-mv /d "/f "
+-cp /copy "/f "
 write /upper.txt u
 mv /UPPER.TXT /d
 ls /d

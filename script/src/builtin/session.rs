@@ -370,8 +370,14 @@ impl<'d> Session<'d> {
             Ok(Target::Missing(parent, name)) => {
                 let moved = fat.rename(disk, &entry, parent, Destination::Name(&name));
                 moved.map_err(|trouble| {
-                    message(trouble, |errno| {
-                        format!("mv: mv: cannot move '/sysroot{from}' to '/sysroot{to}': {errno}")
+                    message(trouble, |errno| match errno {
+                        // coreutils knows one reason for this only.
+                        Errno::Invalid => {
+                            format!(
+                                "mv: mv: cannot move '/sysroot{from}' to a subdirectory of itself, '/sysroot{to}'"
+                            )
+                        }
+                        errno => format!("mv: mv: cannot move '/sysroot{from}' to '/sysroot{to}': {errno}"),
                     })
                 })
             }
@@ -409,7 +415,8 @@ impl<'d> Session<'d> {
             }
             Ok(Target::There(_)) => return Err(Trouble::doubt("it copies over something").into()),
             Err(Trouble::Errno(errno)) => {
-                return says(format!("cp: cp: cannot create regular file '/sysroot{to}': {errno}"));
+                let what = if errno == Errno::NoEntry { "create regular file" } else { "stat" };
+                return says(format!("cp: cp: cannot {what} '/sysroot{to}': {errno}"));
             }
             Err(trouble) => return Err(trouble.into()),
         };
