@@ -79,9 +79,21 @@ impl Control {
         new: NewBundle,
         task: &TaskHandle,
     ) -> Result<Uuid, Refusal> {
-        let _working = self.bundles.working.acquire().await.map_err(|_| refusals::stopping())?;
+        // It can be stopped while it waits for its turn, too.
         let stop = Arc::new(AtomicBool::new(false));
         self.bundles.making.lock().insert(task.id(), stop.clone());
+        let made = self.make_in_turn(new, stop, task).await;
+        self.bundles.making.lock().remove(&task.id());
+        made
+    }
+
+    async fn make_in_turn(
+        self: &Arc<Self>,
+        new: NewBundle,
+        stop: Arc<AtomicBool>,
+        task: &TaskHandle,
+    ) -> Result<Uuid, Refusal> {
+        let _working = self.bundles.working.acquire().await.map_err(|_| refusals::stopping())?;
         let percent = Arc::new(AtomicU8::new(0));
         let making = {
             let (control, percent) = (self.clone(), percent.clone());
@@ -94,7 +106,6 @@ impl Control {
                 () = tokio::time::sleep(PERCENT_EVERY) => task.percent(percent.load(Ordering::Relaxed)),
             }
         };
-        self.bundles.making.lock().remove(&task.id());
         made.map_err(|error| refusals::internal("making the bundle", &error))?
     }
 
@@ -113,6 +124,9 @@ impl Control {
             }
             _ => refusals::of_io("write the bundle", &error),
         };
+        if stop.load(Ordering::Relaxed) {
+            return Err(io(std::io::ErrorKind::Interrupted.into()));
+        }
         let (unkept, file) = self.bundles.directory.new_file().map_err(io)?;
         let mut step = |done: u64, total: u64| {
             let share = (done.min(total) * 99).checked_div(total).unwrap_or(0);
