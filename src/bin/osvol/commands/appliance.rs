@@ -67,13 +67,17 @@ fn build(directory: &Path, output: &Output) -> Result<(), Failure> {
     for name in FILES {
         let file = made.join(name);
         fs::set_permissions(&file, Permissions::from_mode(0o644)).map_err(Failure::file("finish", &file))?;
+        synced(&file)?;
     }
     let stamp = ApplianceStamp { libguestfs: version, built: now() };
     let file = made.join(ApplianceStamp::FILE);
     fs::write(&file, serde_json::to_vec(&stamp).unwrap_or_default())
         .map_err(Failure::file("write", &file))?;
+    synced(&file)?;
     fs::set_permissions(&made, Permissions::from_mode(0o755)).map_err(Failure::file("finish", &made))?;
+    synced(&made)?;
     replace(&made, directory)?;
+    synced(directory.parent().unwrap_or(Path::new("/")))?;
     let seconds = began.elapsed().as_secs();
     match output.json {
         true => output.text(&serde_json::to_string(&stamp).unwrap_or_default()),
@@ -83,6 +87,11 @@ fn build(directory: &Path, output: &Output) -> Result<(), Failure> {
             stamp.libguestfs
         )),
     }
+}
+
+/// A power cut must not leave the new one's name with nothing in it.
+fn synced(path: &Path) -> Result<(), Failure> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(Failure::file("sync", path))
 }
 
 /// A directory beside the appliance's, on the same file system, that goes in the end.
