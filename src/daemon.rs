@@ -80,6 +80,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let exports = exports(config, &store, &catalog, &directory, &listeners, levels.clone())?;
     let scrub = Scrubber::start(store.clone(), &config.scrub).context("cannot start the scrub")?;
     create_parent(&config.control.socket)?;
+    control::make_way(&config.control.socket)?;
     let deployer = Deployer::new(store.clone(), &config.plans, &jobs_directory(config))?;
     let control = Control::new(
         store.clone(),

@@ -188,6 +188,20 @@ class Refusals:
         self.target.osvol("status")
         return message(text)
 
+    def taken_socket(self):
+        """What is beside the socket is the other's: the jobs that it runs."""
+        jobs = self.target.control.with_name(f"{self.target.control.name}.jobs")
+        (jobs / "running").mkdir()
+        done = run(
+            binary("osvold"), "--state", self.dir / "third", "--portal", f"{ADDRESS}:3261", "--control", self.target.control,
+            check=False, timeout=20,
+        )  # fmt: skip
+        expect(done.returncode != 0 and "another process listens" in done.stderr, f"status {done.returncode}: {done.stderr}")
+        expect((jobs / "running").exists(), "it has removed the jobs of the running one")
+        (jobs / "running").rmdir()
+        self.target.osvol("status")
+        return message(done.stderr)
+
     def taken_portal(self):
         done = run(
             binary("osvold"), "--state", self.dir / "other", "--portal", f"{ADDRESS}:3260", "--control", self.dir / "other.sock",
@@ -219,6 +233,7 @@ def main():
         cases.case("no daemon at the socket", refusals.no_daemon)
         cases.case("a garbage configuration", refusals.garbage_config)
         cases.case("a second daemon on one store", refusals.second_daemon)
+        cases.case("a second daemon at one control socket", refusals.taken_socket)
         cases.case("a portal that is taken", refusals.taken_portal)
 
 

@@ -74,5 +74,5 @@ pub use listener::HttpListener;
 pub use openapi::openapi;
 pub(crate) use resources::check_sum;
 pub use routes::router;
-pub use socket::ControlSocket;
+pub use socket::{ControlSocket, make_way};
 pub use state::Control;

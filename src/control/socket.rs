@@ -48,7 +48,7 @@ impl ControlSocket {
     pub fn bind(config: &config::Control) -> anyhow::Result<Self> {
         let path = &config.socket;
         let admission = Arc::new(Admission::new(config)?);
-        clear(path)?;
+        make_way(path)?;
         // The file must never be open to others, not even between bind and chmod.
         let before = rustix::process::umask(Mode::from_raw_mode(0o177));
         let bound = UnixListener::bind(path);
@@ -110,8 +110,11 @@ impl ControlSocket {
     }
 }
 
-/// Makes way for the socket.
-fn clear(path: &Path) -> anyhow::Result<()> {
+/// Makes way for the socket. What is beside it, by its name, is a running daemon's as long as one answers there.
+///
+/// # Errors
+/// When one does, or something else is in the way.
+pub fn make_way(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
     let metadata = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
