@@ -281,7 +281,8 @@ class Bundles:
         volume = self.estate.volume_of(source)
         body = {"name": "an ESXi, captured", "imageCapture": "true", "osVolumeURI": volume["uri"], "buildPlanUri": build["uri"]}
         captured = self.api.post("/rest/golden-images", body)
-        again = self.estate.create("captured", self.estate.bays[0], self.estate.plan("ESXi, captured", captured, as_is))
+        self.estate.delete(source)
+        again = self.estate.create("captured", self.estate.bays[1], self.estate.plan("ESXi, captured", captured, as_is))
         config, onetime, told = self.bank_files(again, "boot.cfg", "onetime.tgz", "ImageStreamerCapture")
         expect(b"--- onetime.tgz" in config and b"no-auto-partition" not in config, config)
         expect(b"/system/uuid" not in members(onetime)["etc/vmware/esx.conf"], "it kept its uuid")
@@ -307,7 +308,8 @@ class Bundles:
         body = {"name": "a RHEL, captured", "imageCapture": "true", "osVolumeURI": volume["uri"], "buildPlanUri": capture["uri"]}
         captured = self.api.post("/rest/golden-images", body)
         as_is = self.estate.plan("RHEL, captured", captured, self.estate.build_plan("as is, for RHEL"))
-        again = self.estate.create("captured", self.estate.bays[0], as_is)
+        self.estate.delete(source)
+        again = self.estate.create("captured", self.estate.bays[1], as_is)
         text = self.on_root(again, "cat /etc/hostname", "ls /etc/sysconfig/network-scripts", "filesize /etc/machine-id")
         expect("localhost.localdomain.com" in text and "ifcfg-lo\n0\n" in text and "ifcfg-ens3" not in text, text)
         return "two NICs, a user, SELinux; captured without network, machine id and users"
