@@ -95,7 +95,7 @@ class Service:
         """It is back, and so is what was written."""
         before = self.show("MainPID")
         begin = time.monotonic()
-        self.shell(f"kill -9 {before}")
+        self.shell("systemctl kill --kill-whom=main --signal=KILL osvold")
         self.wait_for("the service is back", f"[ $(systemctl show -P MainPID osvold) != {before} ] && osvol volume list", GONE_SECONDS)
         seconds = time.monotonic() - begin
         expect(self.show("NRestarts") == "1", f"{self.show('NRestarts')} restarts")
@@ -137,7 +137,7 @@ class Service:
         self.shell("osvol plan try web > /root/tried 2>&1 & disown")
         self.wait_for("a job runs", "pgrep qemu-system", JOB_SECONDS)
         before = self.show("MainPID")
-        self.shell(f"kill -9 {before}")
+        self.shell("systemctl kill --kill-whom=main --signal=KILL osvold")
         self.wait_for("the service is back", f"[ $(systemctl show -P MainPID osvold) != {before} ] && osvol volume list", GONE_SECONDS)
         left = self.shell("pgrep -l qemu-system", check=False).stdout
         expect(not left, f"still there: {left}")

@@ -100,7 +100,9 @@ class Container:
         if leader is None:
             return subprocess.CompletedProcess(inside, 1, "", "the container is not there")
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
-        return run("nsenter", "--target", leader, "--all", "--", *inside, check=check, timeout=timeout, env=environment)
+        # A session of its own: what it signals is never this script.
+        command = ["nsenter", "--target", leader, "--all", "--", *inside]
+        return run(*command, check=check, timeout=timeout, env=environment, start_new_session=True)
 
     def power_off(self):
         """Lets systemd stop everything in order."""
